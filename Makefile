@@ -1,0 +1,201 @@
+# Makefile -- every program of the suite. `make help` lists what can be made.
+#
+# A build is a folder: build/cpu, build/asan, build/emulated, build/cuda, build/cuda-fp32, each with
+# bin/ (programs), tests/ (test programs) and obj/. BUILD chooses; `make asan` is BUILD=asan.
+
+BUILD  ?= cpu
+B      := build/$(BUILD)
+PREFIX ?= /usr/local
+CC      = gcc
+CXX     = g++
+NVCC   ?= $(shell command -v nvcc 2>/dev/null)
+# The processor that kernels/cpu is compiled for; x86-64-v3 makes programs that can be carried.
+ARCH   ?= native
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+# ---- what there is -----------------------------------------------------------------------------
+
+TOOLS     := tokenize shuffle pack verify peek
+TRAINERS  := train generate
+# Tests that meet the device are made in every build; the rest say nothing about a device.
+DEVICE_TESTS := $(patsubst tests/%.c,%,$(wildcard tests/golden_ops.c tests/golden_model.c tests/device_*.c))
+HOST_TESTS   := $(filter-out $(DEVICE_TESTS),$(patsubst tests/%.c,%,$(wildcard tests/golden_*.c tests/test_*.c)))
+
+# ---- how each build compiles -------------------------------------------------------------------
+
+WARN     = -Wall -Wextra -Wshadow -Wvla -Wwrite-strings
+CWARN    = $(WARN) -Wstrict-prototypes -Wmissing-prototypes
+ifdef CI
+WARN    += -Werror
+endif
+DEFS     = -D_GNU_SOURCE -DTTT_VERSION='"$(VERSION)"' -DTTT_BUILD='"$(BUILD)"'
+OPT      = -O2 -g
+CFLAGS   = -std=c11 $(OPT) $(CWARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
+# Kernels on the CPU: OpenMP, no -ffast-math; loops ask for reassociation with `omp simd`.
+CFLAGS.kernels = -O3 -march=$(ARCH) -fopenmp -fno-math-errno -fno-trapping-math
+CXXFLAGS = -std=c++17 $(OPT) $(WARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
+NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra \
+           -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+LIBS.formats = -ljansson -lxxhash -lz
+LIBS.tools   = -larchive
+LIBS.kernels = -fopenmp -ldl
+LINK     = $(CC) $(SANITIZE)
+
+BACKEND = cpu
+ifeq ($(BUILD),asan)
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT      = -O1 -g
+endif
+ifeq ($(BUILD),emulated)
+BACKEND = emulated
+LINK    = $(CXX) $(SANITIZE)
+LIBS.kernels =
+endif
+ifeq ($(BUILD),cuda)
+BACKEND = cuda
+REAL    = -DTTT_BF16
+endif
+ifeq ($(BUILD),cuda-fp32)
+BACKEND = cuda
+endif
+ifeq ($(BACKEND),cuda)
+ifeq ($(NVCC),)
+$(error no nvcc here: the $(BUILD) build needs the CUDA toolkit; set NVCC=/path/to/nvcc)
+endif
+LINK    = $(NVCC) -Xcompiler -pthread
+LIBS.kernels = -lcublas
+endif
+
+# Each folder sees only the headers it may depend on.
+SEES.formats = -Iformats
+SEES.tools   = -Iformats -Itools
+SEES.kernels = -Ikernels
+SEES.trainer = -Iformats -Ikernels -Itrainer
+SEES.tests   = -Iformats -Itools -Ikernels -Itrainer -Itests
+room         = $(firstword $(subst /, ,$<))
+
+# ---- files -------------------------------------------------------------------------------------
+
+obj      = $(patsubst %,$B/obj/%.o,$1)
+SUPPORT.tools   := $(filter-out $(TOOLS:%=tools/%.c),$(wildcard tools/*.c))
+SUPPORT.trainer := $(filter-out $(TRAINERS:%=trainer/%.c),$(wildcard trainer/*.c))
+ifeq ($(BACKEND),cpu)
+KERNELS  := $(wildcard kernels/cpu/*.c)
+else
+KERNELS  := $(wildcard kernels/cuda/*.cu)
+endif
+ifeq ($(BACKEND),emulated)
+KERNELS  += $(wildcard tests/emulated/*.cc)
+endif
+
+LIB.formats := $B/obj/libformats.a
+LIB.tools   := $B/obj/libtools.a
+LIB.kernels := $B/obj/libkernels.a
+LIB.trainer := $B/obj/libtrainer.a
+
+TRAINER_BIN := $(TRAINERS:%=$B/bin/ttt-%)
+TOOL_BIN    := $(TOOLS:%=$B/bin/ttt-%)
+DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
+HOST_TEST_BIN   := $(HOST_TESTS:%=$B/tests/%)
+
+ifeq ($(BACKEND),cpu)
+PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN)
+TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN)
+else
+PROGRAMS := $(TRAINER_BIN)
+TESTS    := $(DEVICE_TEST_BIN)
+endif
+
+.PHONY: all tests test asan emulated cuda cuda-fp32 install docs format clean help
+.DELETE_ON_ERROR:
+
+all: $(PROGRAMS)
+tests: all $(TESTS)
+
+asan emulated cuda cuda-fp32:
+	+@$(MAKE) --no-print-directory BUILD=$@ tests
+
+test:
+	+@$(MAKE) --no-print-directory BUILD=cpu tests
+	@tests/run --build cpu
+
+# ---- rules -------------------------------------------------------------------------------------
+
+$B/obj/lib%.a:
+	@rm -f $@
+	@ar rcs $@ $^
+$(LIB.formats): $(call obj,$(wildcard formats/*.c))
+$(LIB.tools):   $(call obj,$(SUPPORT.tools))
+$(LIB.kernels): $(call obj,$(KERNELS))
+$(LIB.trainer): $(call obj,$(SUPPORT.trainer))
+
+$(TOOL_BIN): $B/bin/ttt-%: $B/obj/tools/%.c.o $(LIB.tools) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(LINK) $^ -o $@ $(LIBS.tools) $(LIBS.formats) -pthread -lm
+
+$(TRAINER_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+
+$(DEVICE_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+
+$(HOST_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.tools) $(LIB.kernels) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.tools) $(LIBS.formats) -lpthread -lm
+
+$B/obj/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CFLAGS.$(room)) $(SEES.$(room)) -c $< -o $@
+
+$B/obj/%.cc.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -Itests/emulated -Ikernels -c $< -o $@
+
+ifeq ($(BACKEND),emulated)
+# The same text, compiled by a plain C++ compiler against headers that run each thread as a fiber.
+$B/obj/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -x c++ -Itests/emulated -Ikernels -Ikernels/cuda -c $< -o $@
+else
+$B/obj/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVFLAGS) -Ikernels -Ikernels/cuda -c $< -o $@
+endif
+
+-include $(shell find $B/obj -name '*.d' 2>/dev/null)
+
+# ---- around the code ---------------------------------------------------------------------------
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/ttt
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/ttt
+	@for build in cuda cuda-fp32; do for p in $(TRAINERS); do \
+	    if [ -x build/$$build/bin/ttt-$$p ]; then \
+	        install -m 755 build/$$build/bin/ttt-$$p $(DESTDIR)$(PREFIX)/bin/ttt-$$p-$$build; fi; done; done
+
+docs: all
+	@scripts/make-docs
+
+format:
+	@git ls-files '*.c' '*.h' '*.cu' '*.cuh' '*.cc' | xargs clang-format -i
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make               the CPU programs, in build/cpu/bin'
+	@echo 'make tests         and their test programs, in build/cpu/tests'
+	@echo 'make test          and run the tests'
+	@echo 'make asan          programs and tests under AddressSanitizer and UBSan, in build/asan'
+	@echo 'make emulated      the CUDA kernels run by the CPU, for tests, in build/emulated'
+	@echo 'make cuda          the trainer for NVIDIA GPUs, bf16, in build/cuda (needs nvcc)'
+	@echo 'make cuda-fp32     the same in fp32, in build/cuda-fp32'
+	@echo 'make install PREFIX=/usr/local DESTDIR='
+	@echo 'make docs          docs/tools.md from every --help'
+	@echo 'make format        clang-format in place'
+	@echo 'make clean'
+	@echo 'CC=clang           another compiler; ARCH=x86-64-v3 for programs to be carried; CI=1 for -Werror'
