@@ -32,10 +32,10 @@ must_check long read_full(int fd, void *data, size_t bytes, const char *name);
    "-" bytes go to stdout and commit only flushes. Buffered; one thread at a time. */
 struct writer {
     int fd;
-    uint64_t bytes;     /* put so far */
-    uint8_t *buf;       /* owned */
-    size_t held;        /* bytes in buf not yet written */
-    char *path, *part;  /* owned; part is NULL for stdout */
+    uint64_t bytes;    /* put so far */
+    uint8_t *buf;      /* owned */
+    size_t held;       /* bytes in buf not yet written */
+    char *path, *part; /* owned; part is NULL for stdout */
 };
 
 must_check int writer_open(struct writer *w, const char *path);

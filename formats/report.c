@@ -94,7 +94,8 @@ static void show(struct progress *p, char end)
     double spent_s = p->shown_s - p->began_s;
     double rate = spent_s > 0 ? (double)p->done / spent_s : 0;
     char done[16], total[16], speed[16], left[24], line[160];
-    int n = snprintf(line, sizeof line, "%s: %s %s", program, p->verb, human(done, (double)p->done));
+    int n =
+        snprintf(line, sizeof line, "%s: %s %s", program, p->verb, human(done, (double)p->done));
     if (p->total)
         n += snprintf(line + n, sizeof line - (size_t)n, " of %s%s (%.0f%%)",
                       human(total, (double)p->total), p->unit,

@@ -6,9 +6,9 @@
    Arrays live on the device, row-major, [slowest]...[fastest]. `real` is the build's storage type
    (real.h); everything computed is float. Ops never fail: they assert their shapes, and a broken
    device is reported by device_sync(). Outputs come first, then inputs, then sizes. Arrays do not
-   overlap unless the contract says "may be". "+=" adds to what is there. Sizes are positive; offsets
-   are 64-bit inside. Reductions have a fixed order: the same call gives the same bits, whatever the
-   number of CPU threads unless the contract says otherwise.
+   overlap unless the contract says "may be". "+=" adds to what is there. Sizes are positive;
+   offsets are 64-bit inside. Reductions have a fixed order: the same call gives the same bits,
+   whatever the number of CPU threads unless the contract says otherwise.
 
    rows = batch * seq everywhere; tokens of one sequence are adjacent. A width is heads * head_dim,
    head by head. Names: x an input, y an output, dx the gradient of the loss with respect to x. */
@@ -30,7 +30,8 @@ extern "C" {
 /* y[i] += x[i]                                                    y, x [count] */
 void add(real *y, const real *x, size_t count);
 
-/* y[i] = x[i], rounded to nearest even                            y, x [count]; y may be x when real is float */
+/* y[i] = x[i], rounded to nearest even                            y, x [count]; y may be x when
+ * real is float */
 void real_from_float(real *y, const float *x, size_t count);
 void float_from_real(float *y, const real *x, size_t count);
 
@@ -47,7 +48,8 @@ enum transpose { NN, NT, TN };
      c [m][n]; a, b as above; beta 0 (c is not read) or 1
    matmul_f32 stores float: parameter gradients and logits.
    Deterministic for a given library and thread count. */
-void matmul(real *c, const real *a, const real *b, enum transpose t, int m, int n, int k, float beta);
+void matmul(real *c, const real *a, const real *b, enum transpose t, int m, int n, int k,
+            float beta);
 void matmul_f32(float *c, const real *a, const real *b, enum transpose t, int m, int n, int k,
                 float beta);
 
@@ -106,16 +108,17 @@ void layernorm_fwd(real *y, float *mean, float *inv_std, const real *x, const fl
 
      dx [rows][width], may be dy */
 void layernorm_bwd(real *dx, float *dscale, float *dbias, const real *dy, const real *x,
-                   const float *mean, const float *inv_std, const float *scale, int rows, int width);
+                   const float *mean, const float *inv_std, const float *scale, int rows,
+                   int width);
 
 /* ---- short causal convolution ------------------------------------------------------------- */
 
 enum { CONV_WIDTH = 4 };
 
-/* conv_fwd -- depthwise, causal: y[b][t][d] = bias[d] + sum_j kernel[j][d] * x[b][t-3+j][d] + residual
-   where x before the row's start is 0 and tap 3 meets the current token.
-     y [batch][seq][width], may be residual; x likewise; kernel [4][width]; bias [width];
-     residual [batch][seq][width], or NULL for none */
+/* conv_fwd -- depthwise, causal: y[b][t][d] = bias[d] + sum_j kernel[j][d] * x[b][t-3+j][d] +
+   residual where x before the row's start is 0 and tap 3 meets the current token. y
+   [batch][seq][width], may be residual; x likewise; kernel [4][width]; bias [width]; residual
+   [batch][seq][width], or NULL for none */
 void conv_fwd(real *y, const real *x, const float *kernel, const float *bias, const real *residual,
               int batch, int seq, int width);
 
@@ -125,7 +128,8 @@ void conv_bwd(real *dx, float *dkernel, float *dbias, const real *dy, const real
               const float *kernel, bool add, int batch, int seq, int width);
 
 /* conv_step -- one token of batch sequences. Shifts x into the history, then convolves.
-     y [batch][width]; history [batch][3][width], oldest first; x [batch][width]; residual or NULL */
+     y [batch][width]; history [batch][3][width], oldest first; x [batch][width]; residual or NULL
+ */
 void conv_step(real *y, real *history, const real *x, const float *kernel, const float *bias,
                const real *residual, int batch, int width);
 
@@ -160,16 +164,16 @@ void gelu_gate_bwd(real *dgate, real *dz, const real *dy, const real *gate, cons
 /* The sizes and constants of a TTT layer. */
 struct ttt_shape {
     int batch, seq, heads, head_dim;
-    int mini_batch;  /* tokens per inner step; divides seq */
-    int keep_every;  /* the forward keeps the inner state before every keep_every-th mini-batch */
-    float rate;      /* ttt_base_lr * ttt_lr_mult / head_dim */
-    float eps;       /* of the inner layer norm, 1e-6 */
+    int mini_batch; /* tokens per inner step; divides seq */
+    int keep_every; /* the forward keeps the inner state before every keep_every-th mini-batch */
+    float rate;     /* ttt_base_lr * ttt_lr_mult / head_dim */
+    float eps;      /* of the inner layer norm, 1e-6 */
 };
 
 /* What the inner loop learns from, shared by both inner models. Gradients use the same struct:
    each member is then "+=". w2 and b2 are NULL for the linear model. */
 struct ttt_params {
-    float *token_idx;  /* [mini_batch]: learnable_token_idx; 1/(i+1) is added inside, clipped at 0 */
+    float *token_idx; /* [mini_batch]: learnable_token_idx; 1/(i+1) is added inside, clipped at 0 */
     float *norm_scale; /* [heads][head_dim] */
     float *norm_bias;  /* [heads][head_dim] */
     float *w1;         /* [heads][head_dim][head_dim], mlp: [heads][head_dim][4 head_dim] */
@@ -189,8 +193,8 @@ size_t ttt_linear_kept_floats(const struct ttt_shape *s);
        sigma[b][a][t] = sigmoid( sum_d h[b][t][d] w[a][d] + bias[a] )
 
      sigma [batch][heads][seq]; h [batch][seq][width]; w [heads][width]; bias [heads] */
-void ttt_gate_fwd(float *sigma, const real *h, const float *w, const float *bias, int batch, int seq,
-                  int heads, int width);
+void ttt_gate_fwd(float *sigma, const real *h, const float *w, const float *bias, int batch,
+                  int seq, int heads, int width);
 
 /* ttt_gate_bwd -- with dz = dsigma * sigma (1 - sigma):
        dh += sum_a dz_a w[a];  dw[a] += sum_rows dz_a h;  dbias[a] += sum_rows dz_a */
@@ -212,8 +216,9 @@ void ttt_gate_bwd(real *dh, float *dw, float *dbias, const float *dsigma, const 
      kept   ttt_linear_kept_floats, or NULL when there will be no backward
      last   [batch][heads][state], the state after the last mini-batch, or NULL
    head_dim 16, 32, 64 or 96; mini_batch at most 64. */
-void ttt_linear_fwd(real *out, float *kept, float *last, const real *q, const real *k, const real *v,
-                    const float *sigma, const struct ttt_params *p, const struct ttt_shape *s);
+void ttt_linear_fwd(real *out, float *kept, float *last, const real *q, const real *k,
+                    const real *v, const float *sigma, const struct ttt_params *p,
+                    const struct ttt_shape *s);
 
 /* ttt_linear_bwd -- gradients of everything ttt_linear_fwd read. Replays each kept group.
 
@@ -240,7 +245,8 @@ void ttt_linear_stats(float *curve, const real *k, const real *v, const float *s
                       const struct ttt_params *p, const struct ttt_shape *s);
 
 /* ttt_target_variance -- curve[c] = mean over batch, heads, head_dim of (d_c - mean_t d_t)^2 where
-   d = v - k before rope and d_c is taken at the FIRST token of mini-batch c.   curve [seq/mini_batch] */
+   d = v - k before rope and d_c is taken at the FIRST token of mini-batch c.   curve
+   [seq/mini_batch] */
 void ttt_target_variance(float *curve, const real *k, const real *v, const struct ttt_shape *s);
 
 /* Bytes of decoding state per sequence and head: W, b and the rows of the current mini-batch. */

@@ -11,12 +11,12 @@ static int check_failures_here; /* CHECKs failed since case_begin */
 static const char *check_case = "";
 
 /* Note a failed condition; the case goes on. */
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, check_case, #cond);             \
-            check_failures_here++;                                                                 \
-        }                                                                                          \
+#define CHECK(cond)                                                                    \
+    do {                                                                               \
+        if (!(cond)) {                                                                 \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, check_case, #cond); \
+            check_failures_here++;                                                     \
+        }                                                                              \
     } while (0)
 
 static inline void case_begin(const char *name)

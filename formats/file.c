@@ -1,0 +1,271 @@
+/* file.c -- whole files: mapped to read; written beside, synced, renamed into place. */
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BUFFER_BYTES = 1 << 20 };
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+int map_open(struct map *m, const char *path)
+{
+    *m = (struct map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail("%s: %s", path, strerror(errno));
+    struct stat st;
+    int status = 0;
+    if (fstat(fd, &st))
+        status = fail("%s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        status = fail("%s: not a regular file", path);
+    else if (st.st_size == 0)
+        m->data = (const uint8_t *)"";
+    else {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            status = fail("%s: %s", path, strerror(errno));
+        else
+            *m = (struct map){p, (size_t)st.st_size};
+    }
+    close(fd);
+    return status;
+}
+
+void map_close(struct map *m)
+{
+    if (m->bytes)
+        munmap((void *)m->data, m->bytes);
+    *m = (struct map){0};
+}
+
+long read_full(int fd, void *data, size_t bytes, const char *name)
+{
+    size_t have = 0;
+    while (have < bytes) {
+        ssize_t n = read(fd, (char *)data + have, bytes - have);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail("%s: %s", name, strerror(errno));
+        if (n == 0)
+            break;
+        have += (size_t)n;
+    }
+    return (long)have;
+}
+
+/* ---- parts that a signal must remove ------------------------------------------------------ */
+
+enum { MAX_PARTS = 64 };
+static char *volatile parts[MAX_PARTS];
+static pthread_mutex_t parts_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void remember(char *part)
+{
+    pthread_mutex_lock(&parts_lock);
+    for (int i = 0; i < MAX_PARTS; i++)
+        if (!parts[i]) {
+            parts[i] = part;
+            break;
+        }
+    pthread_mutex_unlock(&parts_lock);
+}
+
+static void forget(const char *part)
+{
+    pthread_mutex_lock(&parts_lock);
+    for (int i = 0; i < MAX_PARTS; i++)
+        if (parts[i] == part)
+            parts[i] = NULL;
+    pthread_mutex_unlock(&parts_lock);
+}
+
+static void clean_and_leave(int sig)
+{
+    for (int i = 0; i < MAX_PARTS; i++)
+        if (parts[i])
+            unlink(parts[i]);
+    raise(sig); /* SA_RESETHAND has put the default back */
+}
+
+void writer_clean_on_signals(void)
+{
+    static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    struct sigaction act = {.sa_handler = clean_and_leave,
+                            .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
+    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++)
+        sigaction(sigs[i], &act, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit then fails a write, which has a sentence */
+}
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+static const char *shown(const struct writer *w)
+{
+    return w->part ? w->path : "standard output";
+}
+
+static void release(struct writer *w)
+{
+    if (w->part) {
+        forget(w->part);
+        if (w->fd >= 0)
+            close(w->fd);
+    }
+    free(w->part);
+    free(w->path);
+    free(w->buf);
+    *w = (struct writer){.fd = -1};
+}
+
+int writer_open(struct writer *w, const char *path)
+{
+    *w = (struct writer){.fd = -1};
+    w->path = strdup(path);
+    w->buf = malloc(BUFFER_BYTES);
+    if (!w->path || !w->buf) {
+        release(w);
+        return fail("%s: out of memory", path);
+    }
+    if (!strcmp(path, "-")) {
+        w->fd = STDOUT_FILENO;
+        return 0;
+    }
+    if (asprintf(&w->part, "%s.part.%ld", path, (long)getpid()) < 0) {
+        w->part = NULL;
+        release(w);
+        return fail("%s: out of memory", path);
+    }
+    remember(w->part);
+    w->fd = open(w->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (w->fd < 0) {
+        fail("%s: cannot be created: %s", path, strerror(errno));
+        release(w);
+        return -1;
+    }
+    return 0;
+}
+
+static int write_full(struct writer *w, const uint8_t *data, size_t bytes)
+{
+    while (bytes) {
+        ssize_t n = write(w->fd, data, bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail("%s: %s after %llu bytes", shown(w), strerror(errno),
+                        (unsigned long long)(w->bytes - w->held));
+        data += n;
+        bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+static int flush(struct writer *w)
+{
+    int status = write_full(w, w->buf, w->held);
+    w->held = 0;
+    return status;
+}
+
+int writer_put(struct writer *w, const void *data, size_t bytes)
+{
+    if (w->held + bytes > BUFFER_BYTES && flush(w))
+        return -1;
+    w->bytes += bytes;
+    if (bytes >= BUFFER_BYTES)
+        return write_full(w, data, bytes);
+    memcpy(w->buf + w->held, data, bytes);
+    w->held += bytes;
+    return 0;
+}
+
+int writer_patch(struct writer *w, uint64_t offset, const void *data, size_t bytes)
+{
+    if (!w->part)
+        return fail("standard output: cannot be rewritten in place; name a file with -o");
+    if (flush(w))
+        return -1;
+    if (pwrite(w->fd, data, bytes, (off_t)offset) != (ssize_t)bytes)
+        return fail("%s: %s at byte %llu", w->path, strerror(errno), (unsigned long long)offset);
+    return 0;
+}
+
+int writer_commit(struct writer *w)
+{
+    int status = flush(w);
+    if (w->part) {
+        if (!status && fsync(w->fd))
+            status = fail("%s: %s", w->path, strerror(errno));
+        if (close(w->fd) && !status)
+            status = fail("%s: %s", w->path, strerror(errno));
+        w->fd = -1;
+        if (!status && rename(w->part, w->path))
+            status = fail("%s: %s", w->path, strerror(errno));
+        if (!status)
+            status = sync_parent(w->path);
+        else
+            unlink(w->part);
+    }
+    release(w);
+    return status;
+}
+
+void writer_abandon(struct writer *w)
+{
+    if (!w->path)
+        return;
+    if (w->part)
+        unlink(w->part);
+    release(w);
+}
+
+int make_dirs(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return fail("%s: out of memory", path);
+    int status = 0;
+    for (char *p = copy + 1; !status; p++) {
+        char c = *p;
+        if (c && c != '/')
+            continue;
+        *p = 0;
+        struct stat st;
+        if (mkdir(copy, 0777) && (errno != EEXIST || stat(copy, &st)))
+            status = fail("%s: the directory cannot be made: %s", copy, strerror(errno));
+        else if (!stat(copy, &st) && !S_ISDIR(st.st_mode))
+            status = fail("%s: is not a directory", copy);
+        if (!c)
+            break;
+        *p = '/';
+    }
+    free(copy);
+    return status;
+}
+
+int sync_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = !slash          ? strdup(".")
+                : slash == path ? strdup("/")
+                                : strndup(path, (size_t)(slash - path));
+    if (!dir)
+        return fail("%s: out of memory", path);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int status =
+        fd < 0 || (fsync(fd) && errno != EINVAL) ? fail("%s: %s", dir, strerror(errno)) : 0;
+    if (fd >= 0)
+        close(fd);
+    free(dir);
+    return status;
+}
