@@ -79,13 +79,13 @@ char *human(char *buf, double count)
 
 char *human_s(char *buf, double seconds)
 {
-    long s = (long)(seconds + 0.5);
+    unsigned s = seconds < 3e9 ? (unsigned)(seconds + 0.5) : 3000000000u;
     if (s < 60)
-        snprintf(buf, 24, "%ld s", s);
+        snprintf(buf, 24, "%u s", s);
     else if (s < 3600)
-        snprintf(buf, 24, "%ld min %ld s", s / 60, s % 60);
+        snprintf(buf, 24, "%u min %u s", s / 60, s % 60);
     else
-        snprintf(buf, 24, "%ld h %ld min", s / 3600, s / 60 % 60);
+        snprintf(buf, 24, "%u h %u min", s / 3600, s / 60 % 60);
     return buf;
 }
 
