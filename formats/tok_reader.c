@@ -1,0 +1,473 @@
+/* tok_reader.c -- token documents from a file or pipe; every block is proved before it is used. */
+#include "tok.h"
+#include "tok_block.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+#include <zlib.h>
+
+struct bytes {
+    uint8_t *data; /* owned */
+    size_t room;
+};
+
+struct tok_block_in {
+    char *path; /* owned */
+    int fd;
+    bool regular, ended;
+    /* the block being handed out */
+    struct tok_frame frame;
+    uint64_t at;                   /* its offset in the file */
+    struct bytes stored, raw, ids; /* ids: u32, widened */
+    const uint8_t *payload;        /* inflated: borrowed from stored or raw */
+    uint32_t piece;                /* next to hand out */
+    size_t id;                     /* its first id */
+    /* what the blocks before add up to */
+    struct tok_totals seen; /* .documents are those ended */
+    uint64_t begun;
+    bool open, any_open;  /* a document goes on; any_open: after a seek nobody knows */
+    bool partial;         /* a seek passed over documents: sum and chain are unknown */
+    struct bytes entries; /* the index: as seen, or as read */
+    bool indexed;
+    XXH3_state_t *hash; /* owned: of the document going on */
+    struct bytes doc;   /* a document that spans blocks */
+};
+
+static int grow(struct bytes *b, uint64_t bytes)
+{
+    if (bytes <= b->room)
+        return 0;
+    uint64_t room = bytes + bytes / 2;
+    uint8_t *grown = room <= SIZE_MAX ? realloc(b->data, (size_t)room) : NULL;
+    if (!grown)
+        return fail("no memory for %llu bytes", (unsigned long long)room);
+    b->data = grown;
+    b->room = (size_t)room;
+    return 0;
+}
+
+/* why() with its place. */
+static int bad(const struct tok_reader *r)
+{
+    const struct tok_block_in *b = r->block;
+    return fail("%s: block %llu at byte %llu: %s", b->path, (unsigned long long)b->seen.blocks,
+                (unsigned long long)b->at, why());
+}
+
+/* Exactly `bytes`, or -1. */
+static int take(struct tok_reader *r, void *data, size_t bytes)
+{
+    long n = read_full(r->block->fd, data, bytes, r->block->path);
+    if (n < 0)
+        return -1;
+    r->offset += (uint64_t)n;
+    if ((size_t)n == bytes)
+        return 0;
+    return fail("%s: cut short at byte %llu: no trailer ends it, so documents are missing; write "
+                "it again",
+                r->block->path, (unsigned long long)r->offset);
+}
+
+/* ---- open, close -------------------------------------------------------------------------- */
+
+void tok_reader_close(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    if (!b)
+        return;
+    if (b->fd > STDIN_FILENO)
+        close(b->fd);
+    free(b->stored.data);
+    free(b->raw.data);
+    free(b->ids.data);
+    free(b->entries.data);
+    free(b->doc.data);
+    free(b->path);
+    XXH3_freeState(b->hash);
+    free(b);
+    *r = (struct tok_reader){0};
+}
+
+static int header_read(struct tok_reader *r)
+{
+    struct tok_meta m;
+    uint8_t h[TOK_HEADER_BYTES + sizeof m.options];
+    const char *path = r->block->path;
+    long have = read_full(r->block->fd, h, TOK_HEADER_BYTES, path);
+    if (have < 0)
+        return -1;
+    if (have == 0)
+        return fail("%s: empty, but a .tok file was expected", path);
+    if (have < TOK_HEADER_BYTES) {
+        bool ours = !memcmp(h, "TTT.TOK\1", have < 8 ? (size_t)have : 8);
+        return fail(ours ? "%s: cut short inside the header of a .tok file"
+                         : "%s: not a .tok file: it does not begin with the magic TTT.TOK",
+                    path);
+    }
+    r->offset = TOK_HEADER_BYTES;
+    long bytes = tok_header_bytes(h);
+    if (bytes < 0)
+        return fail("%s: %s", path, why());
+    if (take(r, h + TOK_HEADER_BYTES, (size_t)bytes - TOK_HEADER_BYTES))
+        return -1;
+    return tok_header_decode(&r->meta, h, (size_t)bytes) ? fail("%s: %s", path, why()) : 0;
+}
+
+int tok_reader_open(struct tok_reader *r, const char *path)
+{
+    bool in = !strcmp(path, "-");
+    *r = (struct tok_reader){0};
+    struct tok_block_in *b = r->block = calloc(1, sizeof *b);
+    if (!b)
+        return fail("%s: out of memory", path);
+    struct stat st;
+    b->path = strdup(in ? "standard input" : path);
+    b->hash = XXH3_createState();
+    b->fd = in ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (!b->path || !b->hash)
+        fail("%s: out of memory", path);
+    else if (b->fd < 0 || fstat(b->fd, &st))
+        fail("%s: %s", path, strerror(errno));
+    else if (S_ISDIR(st.st_mode))
+        fail("%s: a directory, but a .tok file was expected", path);
+    else {
+        b->regular = S_ISREG(st.st_mode) && !in;
+        r->file_bytes = b->regular ? (uint64_t)st.st_size : 0;
+        if (!header_read(r))
+            return 0;
+    }
+    tok_reader_close(r);
+    return -1;
+}
+
+/* ---- one block ---------------------------------------------------------------------------- */
+
+/* The payload as it was before deflation, in b->payload. */
+static int payload_read(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    const struct tok_frame *f = &b->frame;
+    uint64_t stored_bytes = tok_padded(f->stored_bytes);
+    if (grow(&b->stored, stored_bytes))
+        return bad(r);
+    if (take(r, b->stored.data, stored_bytes))
+        return -1;
+    if (tok_hash(b->stored.data, stored_bytes) != f->payload) {
+        fail("damaged: the checksum of its %llu bytes does not match",
+             (unsigned long long)stored_bytes);
+        return bad(r);
+    }
+    b->payload = b->stored.data;
+    for (uint64_t i = f->stored_bytes; i < stored_bytes; i++)
+        if (b->stored.data[i]) {
+            fail("its padding is not zero");
+            return bad(r);
+        }
+    if (!(f->flags & TOK_DEFLATED))
+        return 0;
+    uint64_t bytes = 4 * (uint64_t)f->pieces + tok_id_bytes(&r->meta) * (uint64_t)f->ids;
+    if (grow(&b->raw, bytes))
+        return bad(r);
+    uLongf got = bytes;
+    int z = uncompress(b->raw.data, &got, b->stored.data, f->stored_bytes);
+    if (z != Z_OK || got != bytes) {
+        fail("its deflated bytes do not inflate to %llu", (unsigned long long)bytes);
+        return bad(r);
+    }
+    b->payload = b->raw.data;
+    return 0;
+}
+
+/* Lengths add up, ids are below the vocabulary; ids are widened to u32. */
+static int payload_check(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < b->frame.pieces; i++)
+        sum += le32(b->payload + 4 * (size_t)i);
+    if (sum != b->frame.ids) {
+        fail("its documents have %llu ids, its header says %u", (unsigned long long)sum,
+             b->frame.ids);
+        return bad(r);
+    }
+    if (grow(&b->ids, 4 * (uint64_t)b->frame.ids))
+        return bad(r);
+    const uint8_t *from = b->payload + 4 * (size_t)b->frame.pieces;
+    uint32_t *ids = (uint32_t *)b->ids.data, n = b->frame.ids, most = 0, worst = 0;
+    bool wide = tok_id_bytes(&r->meta) == 4;
+    for (uint32_t i = 0; i < n; i++) {
+        ids[i] = wide ? le32(from + 4 * (size_t)i) : le16(from + 2 * (size_t)i);
+        most = ids[i] > most ? ids[i] : most;
+    }
+    if (most < r->meta.vocab_size)
+        return 0;
+    while (ids[worst] < r->meta.vocab_size)
+        worst++;
+    fail("id %u of the block is %u, which is not below the vocabulary of %u", worst, ids[worst],
+         r->meta.vocab_size);
+    return bad(r);
+}
+
+static int entry_add(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    uint64_t entry[3] = {b->at, b->begun, b->seen.tokens};
+    uint64_t used = b->seen.blocks * TOK_ENTRY_BYTES;
+    if (b->indexed) {
+        if (b->seen.blocks < r->totals.blocks &&
+            !memcmp(b->entries.data + used, entry, sizeof entry))
+            return 0;
+        fail("the index at the end says otherwise about this block");
+        return bad(r);
+    }
+    if (grow(&b->entries, used + TOK_ENTRY_BYTES))
+        return bad(r);
+    memcpy(b->entries.data + used, entry, sizeof entry);
+    return 0;
+}
+
+/* The index's payload and the trailer, which must agree with all that was read. */
+static int end_read(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    if (b->open && !b->any_open)
+        return fail("%s: the last document has no end", b->path);
+    uint64_t bytes = b->frame.stored_bytes, index_at;
+    if (grow(&b->stored, bytes + 1))
+        return bad(r);
+    if (take(r, b->stored.data, bytes))
+        return -1;
+    if (tok_hash(b->stored.data, bytes) != b->frame.payload)
+        return fail("%s: the index at byte %llu is damaged: its checksum does not match", b->path,
+                    (unsigned long long)b->at);
+    if (bytes && memcmp(b->stored.data, b->entries.data, bytes))
+        return fail("%s: the index at byte %llu does not describe the blocks before it", b->path,
+                    (unsigned long long)b->at);
+    uint8_t trailer[TOK_TRAILER_BYTES], more;
+    struct tok_totals t;
+    if (take(r, trailer, sizeof trailer))
+        return -1;
+    if (tok_trailer_decode(&t, &index_at, trailer))
+        return fail("%s: %s", b->path, why());
+    if (t.blocks != b->seen.blocks || t.documents != b->begun || t.tokens != b->seen.tokens ||
+        index_at != b->at)
+        return fail("%s: the trailer's totals are not those of the blocks", b->path);
+    if (!b->partial && (t.sum != b->seen.sum || t.chain != b->seen.chain))
+        return fail("%s: the documents do not give the hashes in the trailer", b->path);
+    long n = read_full(b->fd, &more, 1, b->path);
+    if (n < 0)
+        return -1;
+    if (n > 0)
+        return fail("%s: bytes follow the trailer at byte %llu: two files joined? .tok files "
+                    "cannot be joined by cat",
+                    b->path, (unsigned long long)r->offset);
+    r->totals = t;
+    b->ended = true;
+    return 0;
+}
+
+/* 1: a block is ready; 0: the end; -1. */
+static int block_next(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    struct tok_frame *f = &b->frame;
+    uint8_t head[TOK_FRAME_BYTES];
+    b->at = r->offset;
+    if (take(r, head, sizeof head))
+        return -1;
+    if (tok_frame_decode(f, &r->meta, head))
+        return bad(r);
+    if (f->sequence != b->seen.blocks || f->documents != b->begun || f->tokens != b->seen.tokens) {
+        fail("it is block %llu, after %llu documents and %llu tokens, but %llu and %llu were read: "
+             "blocks are missing or out of order",
+             (unsigned long long)f->sequence, (unsigned long long)f->documents,
+             (unsigned long long)f->tokens, (unsigned long long)b->begun,
+             (unsigned long long)b->seen.tokens);
+        return bad(r);
+    }
+    if (f->is_index)
+        return end_read(r);
+    bool continued = f->flags & TOK_CONTINUED;
+    if (!b->any_open && continued != b->open) {
+        fail("its first document does not fit the end of the block before");
+        return bad(r);
+    }
+    if (payload_read(r) || payload_check(r) || entry_add(r))
+        return -1;
+    b->open = continued;
+    b->any_open = false;
+    b->begun += f->pieces - continued;
+    b->seen.blocks++;
+    b->seen.tokens += f->ids;
+    b->piece = 0;
+    b->id = 0;
+    return 1;
+}
+
+/* ---- documents ---------------------------------------------------------------------------- */
+
+int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
+{
+    struct tok_block_in *b = r->block;
+    if (b->ended)
+        return 0;
+    if (b->piece == b->frame.pieces || b->frame.is_index) {
+        int status = block_next(r);
+        if (status <= 0)
+            return status;
+    }
+    const struct tok_frame *f = &b->frame;
+    bool at_end = b->piece + 1 == f->pieces;
+    size_t id_bytes = tok_id_bytes(&r->meta);
+    *piece = (struct tok_doc){
+        .number = b->begun - (f->pieces - b->piece),
+        .ids = (const uint32_t *)b->ids.data + b->id,
+        .count = le32(b->payload + 4 * (size_t)b->piece),
+        .first = !b->open,
+        .last = !(at_end && f->flags & TOK_CONTINUES),
+    };
+    if (!b->partial) {
+        if (piece->first)
+            XXH3_64bits_reset(b->hash);
+        XXH3_64bits_update(b->hash, b->payload + 4 * (size_t)f->pieces + id_bytes * b->id,
+                           id_bytes * piece->count);
+        if (piece->last)
+            tok_totals_add(&b->seen, XXH3_64bits_digest(b->hash));
+    }
+    b->open = !piece->last;
+    b->id += piece->count;
+    b->piece++;
+    return 1;
+}
+
+int tok_reader_next(struct tok_reader *r, struct tok_doc *doc)
+{
+    int status = tok_reader_piece(r, doc);
+    if (status <= 0 || (doc->first && doc->last))
+        return status;
+    struct tok_block_in *b = r->block;
+    size_t have = 0;
+    for (struct tok_doc piece = *doc;;) {
+        if (grow(&b->doc, 4 * ((uint64_t)have + piece.count)))
+            return fail("%s: document %llu: %s", b->path, (unsigned long long)doc->number, why());
+        memcpy(b->doc.data + 4 * have, piece.ids, 4 * piece.count);
+        have += piece.count;
+        if (piece.last)
+            break;
+        status = tok_reader_piece(r, &piece);
+        if (status <= 0)
+            return status;
+    }
+    doc->ids = (const uint32_t *)b->doc.data;
+    doc->count = have;
+    doc->first = doc->last = true;
+    return 1;
+}
+
+/* ---- by number ---------------------------------------------------------------------------- */
+
+static int take_at(const struct tok_reader *r, void *data, uint64_t bytes, uint64_t at)
+{
+    for (uint64_t have = 0; have < bytes;) {
+        ssize_t n = pread(r->block->fd, (char *)data + have, bytes - have, (off_t)(at + have));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fail("%s: byte %llu: %s", r->block->path, (unsigned long long)(at + have),
+                        n ? strerror(errno) : "the file ends too early");
+        have += (uint64_t)n;
+    }
+    return 0;
+}
+
+int tok_reader_index(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    if (b->indexed)
+        return 0;
+    if (!b->regular)
+        return fail("%s: a pipe has no index: give a regular file", b->path);
+    uint64_t at, least = TOK_HEADER_BYTES + TOK_FRAME_BYTES + TOK_TRAILER_BYTES;
+    uint8_t trailer[TOK_TRAILER_BYTES], head[TOK_FRAME_BYTES];
+    struct tok_totals t;
+    struct tok_frame f;
+    if (r->file_bytes < least)
+        return fail("%s: cut short: %llu bytes are no whole .tok file", b->path,
+                    (unsigned long long)r->file_bytes);
+    if (take_at(r, trailer, sizeof trailer, r->file_bytes - TOK_TRAILER_BYTES))
+        return -1;
+    if (tok_trailer_decode(&t, &at, trailer))
+        return fail("%s: %s; ttt-verify tells where", b->path, why());
+    uint64_t room = r->file_bytes - TOK_TRAILER_BYTES - TOK_FRAME_BYTES;
+    if (at > room || t.blocks > room / TOK_ENTRY_BYTES || at + t.blocks * TOK_ENTRY_BYTES != room)
+        return fail("%s: an index of %llu blocks at byte %llu does not fit %llu bytes", b->path,
+                    (unsigned long long)t.blocks, (unsigned long long)at,
+                    (unsigned long long)r->file_bytes);
+    uint64_t bytes = t.blocks * TOK_ENTRY_BYTES;
+    if (take_at(r, head, sizeof head, at))
+        return -1;
+    if (tok_frame_decode(&f, &r->meta, head) || !f.is_index || f.sequence != t.blocks ||
+        f.documents != t.documents || f.tokens != t.tokens)
+        return fail("%s: the index at byte %llu is damaged or is not the trailer's", b->path,
+                    (unsigned long long)at);
+    struct bytes entries = {0};
+    if (grow(&entries, bytes + 1))
+        return fail("%s: %s", b->path, why());
+    int status = take_at(r, entries.data, bytes, at + TOK_FRAME_BYTES);
+    if (!status && tok_hash(entries.data, bytes) != f.payload)
+        status = fail("%s: the index at byte %llu is damaged: its checksum does not match", b->path,
+                      (unsigned long long)at);
+    if (!status && b->seen.blocks <= t.blocks) {
+        free(b->entries.data);
+        b->entries = entries;
+        b->indexed = true;
+        r->totals = t;
+        return 0;
+    }
+    free(entries.data);
+    return status ? status : fail("%s: it has changed while it was read", b->path);
+}
+
+int tok_reader_seek(struct tok_reader *r, uint64_t n)
+{
+    struct tok_block_in *b = r->block;
+    if (!b->indexed)
+        return fail("%s: tok_reader_seek needs tok_reader_index", b->path);
+    if (n >= r->totals.documents)
+        return fail("%s: there is no document %llu: documents are 0 to %llu", b->path,
+                    (unsigned long long)n, (unsigned long long)r->totals.documents - 1);
+    /* The last block before which at most n documents had begun: there n begins. */
+    uint64_t low = 0, high = r->totals.blocks;
+    while (low + 1 < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (le64(b->entries.data + mid * TOK_ENTRY_BYTES + 8) <= n)
+            low = mid;
+        else
+            high = mid;
+    }
+    const uint8_t *entry = b->entries.data + low * TOK_ENTRY_BYTES;
+    r->offset = le64(entry);
+    if (r->totals.blocks == 0 || r->offset >= r->file_bytes ||
+        lseek(b->fd, (off_t)r->offset, SEEK_SET) < 0)
+        return fail("%s: the index has no block for document %llu", b->path, (unsigned long long)n);
+    b->seen = (struct tok_totals){.blocks = low, .tokens = le64(entry + 16)};
+    b->begun = le64(entry + 8);
+    b->any_open = b->partial = true;
+    b->ended = false;
+    b->piece = b->frame.pieces = 0;
+    if (block_next(r) < 0)
+        return -1;
+    struct tok_doc skipped;
+    uint64_t first = b->begun - b->frame.pieces; /* number of the block's first piece */
+    if (b->ended || n < first || n - first >= b->frame.pieces || (n == first && b->open))
+        return fail("%s: document %llu does not begin where the index says", b->path,
+                    (unsigned long long)n);
+    while (b->piece < n - first)
+        if (tok_reader_piece(r, &skipped) < 0)
+            return -1;
+    return 0;
+}

@@ -1,0 +1,263 @@
+/* tok_writer.c -- token documents to a file or pipe, block by block. */
+#include "tok.h"
+#include "tok_block.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <xxhash.h>
+#include <zlib.h>
+
+enum { DEFLATE_LEVEL = 6 };
+
+struct tok_block_out {
+    uint8_t *raw;        /* owned: room for all piece_ids, then ids */
+    uint8_t *stored;     /* owned; NULL without compress */
+    uint32_t *piece_ids; /* [block_ids], owned */
+    uint8_t *ids;        /* [block_ids] as stored, in raw */
+    uint32_t pieces, count;
+    uint64_t documents, tokens; /* before this block */
+    bool continued, in_document;
+    XXH3_state_t *hash; /* owned: of the document being written */
+    uint8_t *index;     /* owned: entries so far */
+    size_t index_room;
+};
+
+static void release(struct tok_writer *w)
+{
+    struct tok_block_out *b = w->block;
+    if (b) {
+        free(b->raw);
+        free(b->stored);
+        free(b->piece_ids);
+        free(b->index);
+        XXH3_freeState(b->hash);
+        free(b);
+    }
+    w->block = NULL;
+}
+
+void tok_writer_abandon(struct tok_writer *w)
+{
+    writer_abandon(&w->file);
+    release(w);
+}
+
+static int allocate(struct tok_writer *w, bool compress)
+{
+    struct tok_block_out *b = w->block = calloc(1, sizeof *b);
+    if (!b)
+        return fail("no memory");
+    size_t n = w->meta.block_ids, raw_bytes = (4 + tok_id_bytes(&w->meta)) * n + 8;
+    b->raw = malloc(raw_bytes);
+    b->piece_ids = malloc(4 * n);
+    b->hash = XXH3_createState();
+    b->stored = compress ? malloc(raw_bytes) : NULL;
+    if (!b->raw || !b->piece_ids || !b->hash || (compress && !b->stored))
+        return fail("no memory for blocks of %zu ids", n);
+    b->ids = b->raw + 4 * n;
+    return 0;
+}
+
+int tok_writer_open(struct tok_writer *w, const char *path, const struct tok_meta *meta,
+                    bool compress)
+{
+    *w = (struct tok_writer){.meta = *meta};
+    if (w->meta.block_ids == 0)
+        w->meta.block_ids = TOK_BLOCK_IDS;
+    uint8_t *header = NULL;
+    size_t header_bytes;
+    if (tok_header_encode(&w->meta, &header, &header_bytes) || allocate(w, compress)) {
+        fail("%s: %s", path, why());
+        free(header);
+        release(w);
+        return -1;
+    }
+    int bad = writer_open(&w->file, path);
+    if (!bad && (bad = writer_put(&w->file, header, header_bytes)))
+        writer_abandon(&w->file);
+    free(header);
+    if (bad)
+        release(w);
+    return bad;
+}
+
+static int index_add(struct tok_writer *w)
+{
+    struct tok_block_out *b = w->block;
+    size_t used = w->totals.blocks * TOK_ENTRY_BYTES;
+    if (used == b->index_room) {
+        size_t room = used ? 2 * used : 64 * TOK_ENTRY_BYTES;
+        uint8_t *grown = realloc(b->index, room);
+        if (!grown)
+            return fail("%s: no memory for an index of %zu bytes", w->file.path, room);
+        b->index = grown;
+        b->index_room = room;
+    }
+    uint64_t entry[3] = {w->file.bytes, b->documents, b->tokens};
+    memcpy(b->index + used, entry, sizeof entry);
+    return 0;
+}
+
+static int frame_put(struct tok_writer *w, struct tok_frame *f, const uint8_t *payload)
+{
+    uint8_t head[TOK_FRAME_BYTES];
+    uint64_t bytes = tok_padded(f->stored_bytes);
+    f->payload = tok_hash(payload, bytes);
+    tok_frame_encode(f, head);
+    return writer_put(&w->file, head, sizeof head) || writer_put(&w->file, payload, bytes) ? -1 : 0;
+}
+
+/* Deflate into b->stored; 0 when that does not save a byte. */
+static size_t deflated(struct tok_block_out *b, const uint8_t *raw, size_t raw_bytes)
+{
+    uLongf bytes = raw_bytes - 1;
+    if (!b->stored || compress2(b->stored, &bytes, raw, raw_bytes, DEFLATE_LEVEL) != Z_OK)
+        return 0;
+    return bytes;
+}
+
+static int block_flush(struct tok_writer *w, bool continues)
+{
+    struct tok_block_out *b = w->block;
+    if (b->pieces == 0)
+        return 0;
+    if (index_add(w))
+        return -1;
+    /* The lengths come before the ids: room was left for as many as there can be. */
+    uint8_t *payload = b->ids - 4 * (size_t)b->pieces;
+    memcpy(payload, b->piece_ids, 4 * (size_t)b->pieces);
+    size_t bytes = 4 * (size_t)b->pieces + tok_id_bytes(&w->meta) * b->count;
+    size_t stored_bytes = deflated(b, payload, bytes);
+    struct tok_frame f = {
+        .flags = (stored_bytes ? TOK_DEFLATED : 0) | (b->continued ? TOK_CONTINUED : 0) |
+                 (continues ? TOK_CONTINUES : 0),
+        .sequence = w->totals.blocks,
+        .documents = b->documents,
+        .tokens = b->tokens,
+        .pieces = b->pieces,
+        .ids = b->count,
+        .stored_bytes = stored_bytes ? stored_bytes : bytes,
+    };
+    if (stored_bytes)
+        payload = b->stored;
+    memset(payload + f.stored_bytes, 0, tok_padded(f.stored_bytes) - f.stored_bytes);
+    if (frame_put(w, &f, payload))
+        return -1;
+    w->totals.blocks++;
+    b->documents += b->pieces - b->continued;
+    b->tokens += b->count;
+    b->pieces = b->count = 0;
+    b->continued = continues;
+    return 0;
+}
+
+static void piece_begin(struct tok_block_out *b)
+{
+    b->piece_ids[b->pieces++] = 0;
+}
+
+int tok_writer_begin(struct tok_writer *w)
+{
+    struct tok_block_out *b = w->block;
+    assert(!b->in_document);
+    if (b->count == w->meta.block_ids || b->pieces == w->meta.block_ids)
+        if (block_flush(w, false))
+            return -1;
+    piece_begin(b);
+    b->in_document = true;
+    XXH3_64bits_reset(b->hash);
+    return 0;
+}
+
+/* Copy ids as they are stored. Returns how many are below vocab_size, from the first. */
+static size_t narrow(uint8_t *to, const uint32_t *ids, size_t count, const struct tok_meta *m)
+{
+    if (tok_id_bytes(m) == 4) {
+        for (size_t i = 0; i < count; i++) {
+            if (ids[i] >= m->vocab_size)
+                return i;
+            memcpy(to + 4 * i, &ids[i], 4);
+        }
+        return count;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] >= m->vocab_size)
+            return i;
+        uint16_t id = (uint16_t)ids[i];
+        memcpy(to + 2 * i, &id, 2);
+    }
+    return count;
+}
+
+int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count)
+{
+    struct tok_block_out *b = w->block;
+    assert(b->in_document);
+    size_t id_bytes = tok_id_bytes(&w->meta);
+    while (count) {
+        size_t room = w->meta.block_ids - b->count;
+        if (room == 0) {
+            if (block_flush(w, true))
+                return -1;
+            piece_begin(b);
+            room = w->meta.block_ids;
+        }
+        size_t n = count < room ? count : room;
+        uint8_t *to = b->ids + id_bytes * b->count;
+        size_t good = narrow(to, ids, n, &w->meta);
+        if (good < n)
+            return fail("%s: document %llu has id %u, which is not below the vocabulary of %u",
+                        w->file.path, (unsigned long long)w->totals.documents, ids[good],
+                        w->meta.vocab_size);
+        XXH3_64bits_update(b->hash, to, id_bytes * n);
+        b->piece_ids[b->pieces - 1] += (uint32_t)n;
+        b->count += (uint32_t)n;
+        w->totals.tokens += n;
+        ids += n;
+        count -= n;
+    }
+    return 0;
+}
+
+int tok_writer_end(struct tok_writer *w)
+{
+    struct tok_block_out *b = w->block;
+    assert(b->in_document);
+    b->in_document = false;
+    tok_totals_add(&w->totals, XXH3_64bits_digest(b->hash));
+    return 0;
+}
+
+int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t count)
+{
+    return tok_writer_begin(w) || tok_writer_append(w, ids, count) || tok_writer_end(w) ? -1 : 0;
+}
+
+static int finish_put(struct tok_writer *w)
+{
+    assert(!w->block->in_document);
+    if (block_flush(w, false))
+        return -1;
+    uint8_t trailer[TOK_TRAILER_BYTES];
+    tok_trailer_encode(&w->totals, w->file.bytes, trailer);
+    struct tok_frame f = {
+        .is_index = true,
+        .sequence = w->totals.blocks,
+        .documents = w->totals.documents,
+        .tokens = w->totals.tokens,
+        .stored_bytes = w->totals.blocks * TOK_ENTRY_BYTES,
+    };
+    if (frame_put(w, &f, w->block->index ? w->block->index : (const uint8_t *)""))
+        return -1;
+    return writer_put(&w->file, trailer, sizeof trailer);
+}
+
+int tok_writer_commit(struct tok_writer *w)
+{
+    if (finish_put(w)) {
+        tok_writer_abandon(w);
+        return -1;
+    }
+    release(w);
+    return writer_commit(&w->file);
+}
