@@ -1,0 +1,49 @@
+/* order.h -- the order in which windows are trained on: torch's, from the run's seed.
+
+   A run's sampler seed is the first 63-bit number that torch draws after manual_seed(--seed). Epoch
+   e is torch.randperm(count) drawn after e - 1 others from a generator of that seed, so the order
+   is a pure function of rule, seed, count and epoch. */
+#ifndef ORDER_H
+#define ORDER_H
+
+#include "err.h"
+
+#include <stdint.h>
+
+/* torch's default generator on the CPU: MT19937, seeded from 32 bits. */
+struct mt19937 {
+    uint32_t word[624];
+    int next; /* of the next word to temper; 624 when the block is used up */
+};
+
+void mt19937_seed(struct mt19937 *g, uint32_t seed);
+uint32_t mt19937_next(struct mt19937 *g);
+
+/* The seed the reference's sampler draws for itself when the run's is `seed`. */
+uint64_t order_sampler_seed(uint64_t seed);
+
+/* torch drew a permutation the same way until 2.5; from 2.6 on, 214748364 items and more are
+   shuffled by another algorithm. */
+enum order_rule { ORDER_TORCH_2_3, ORDER_TORCH_2_6 };
+
+/* The rule called "torch2.3" or "torch2.6". */
+must_check int order_rule_find(enum order_rule *rule, const char *name);
+
+/* Zero means closed. */
+struct order {
+    enum order_rule rule;
+    uint64_t sampler_seed;
+    uint64_t count; /* of windows, 1 to 2^32 - 1 */
+    uint64_t epoch; /* whose order `item` holds, from 1; 0 before the first */
+    uint32_t *item; /* [count], owned */
+    struct mt19937 generator;
+};
+
+must_check int order_open(struct order *o, enum order_rule rule, uint64_t seed, uint64_t count);
+void order_close(struct order *o); /* harmless when closed */
+
+/* The order of an epoch, counted from 1: [count], valid until the next call. An earlier epoch than
+   the last asked for starts again from the seed. */
+const uint32_t *order_epoch(struct order *o, uint64_t epoch);
+
+#endif
