@@ -1,0 +1,68 @@
+/* mixer_ttt.h -- the TTT mixer around its inner loop: projections, convolutions, positions, step
+   sizes, inner loop, norm, gate. Its output goes through wo, which is the block's.
+
+     u = h wq;  q = rope(conv_q(u));  k = rope(conv_k(u));  v = h wv      (base: q = rope(h wq),
+     sigma = sigmoid(h w_lr + b_lr)                                        k = rope(h wk))
+     y = gelu(h wg) * layernorm(inner(q, k, v, sigma))                    (base: no gate) */
+#ifndef MIXER_TTT_H
+#define MIXER_TTT_H
+
+#include "config.h"
+#include "kernels.h"
+#include "params.h"
+#include "plan.h"
+
+/* Indices into params->list; -1 where the mixer has none. */
+struct mixer_ttt_ids {
+    int wq, wk, wv, wg;
+    int conv_q_kernel, conv_q_bias, conv_k_kernel, conv_k_bias;
+    int token_idx, lr_kernel, lr_bias;
+    int inner_scale, inner_bias, post_scale, post_bias;
+    int w1, b1, w2, b2; /* the initial inner model */
+};
+
+/* What the forward keeps; [rows][width] unless said. */
+struct mixer_ttt_acts {
+    real *u;             /* h wq before the convolutions; NULL for base */
+    real *q, *k, *v;     /* as the inner loop reads them */
+    real *inner;         /* what it wrote */
+    real *normed, *gate; /* factors of y; gate NULL for base, and then normed is y */
+    real *y;
+    float *sigma;          /* [batch][heads][seq] */
+    float *mean, *inv_std; /* [rows], of post_norm */
+    float *kept;           /* inner states, or NULL without a backward */
+};
+
+/* Scratch of the backward, shared by all layers; [rows][width] unless said. */
+struct mixer_ttt_scratch {
+    real *dinner, *dgate, *dq, *dk, *dv, *du;
+    float *dsigma; /* [batch][heads][seq] */
+};
+
+/* Find the parameters of layer l; the list has them all. */
+void mixer_ttt_find(struct mixer_ttt_ids *ids, const struct params *p, int l);
+
+/* Sizes and constants for the inner loop. */
+struct ttt_shape mixer_ttt_shape(const struct config *c, int batch, int seq, float ttt_lr_mult);
+
+/* What the inner loop learns from, in masters or, with grad, in gradients. */
+struct ttt_params mixer_ttt_params(const struct mixer_ttt_ids *ids, const struct params *p,
+                                   bool grad);
+
+/* Take a layer's arrays, or the scratch, from an arena. */
+void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
+                         const struct ttt_shape *s, bool training, struct arena *from);
+void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
+                            const struct ttt_shape *s, struct arena *from);
+
+/* acts->y from h [rows][width]. curves: NULL, or [4][seq / mini_batch] on the device to set. */
+void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
+                   const struct params *p, const struct config *c, const struct ttt_shape *s,
+                   float *curves);
+
+/* dh is set, gradients of the mixer's parameters are added to. dy is overwritten. */
+void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
+                   struct mixer_ttt_scratch *t, const struct mixer_ttt_ids *ids, struct params *p,
+                   const struct config *c, const struct ttt_shape *s);
+
+#endif

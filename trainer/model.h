@@ -1,0 +1,108 @@
+/* model.h -- the language model: embedding, blocks, head; forward and backward, block by block.
+
+   A block:   x += conv(rms(x))            when pre_conv
+              x += mixer(rms(x)) wo
+              x += (silu(h w1) * (h w3)) w2,   h = rms(x)
+   Head:      logits = rms(x) wte^T, or rms(x) lm_head when untied.
+   Formulas and their sources: docs/model.md.
+
+   A model works on one micro-batch of [batch][seq] tokens at a time and keeps what the backward
+   needs. Logits exist for a chunk of rows at a time. Everything is allocated by model_open. */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "config.h"
+#include "mixer_ttt.h"
+#include "params.h"
+#include "plan.h"
+#include "real.h"
+
+/* One micro-batch on the host, [batch][seq] each. Ids are below vocab_size: the caller checked.
+   Rows whose mask is 0 do not count. */
+struct tokens {
+    const int32_t *input, *target;
+    const float *mask;
+};
+
+/* Means over rows of the means over a row's counted tokens; the share-weighted sum of
+   micro-batches is the step's. Start from {0}. */
+struct score {
+    double loss, accuracy;
+};
+
+/* Indices into params->list; -1 where the model has none. */
+struct block_ids {
+    int conv_norm, conv_kernel, conv_bias;
+    int seq_norm, ffn_norm, wo, w1, w2, w3;
+    struct mixer_ttt_ids ttt;
+};
+
+/* What a block keeps for its backward; rows = batch * seq. */
+struct block_acts {
+    real *x;                       /* [rows][width], the block's input */
+    real *conv_in;                 /* [rows][width] */
+    real *x_mixer, *h_mixer;       /* [rows][width], the stream and its norm before the mixer */
+    real *x_ffn, *h_ffn;           /* [rows][width], before the feed-forward */
+    real *w1_out, *w3_out, *gated; /* [rows][intermediate] */
+    float *rms_conv, *rms_mixer, *rms_ffn; /* [rows], inverse */
+    struct mixer_ttt_acts ttt;
+};
+
+/* Zero means closed. */
+struct model {
+    struct config config;
+    struct params *params; /* borrowed */
+    int batch, seq, rows, chunk_rows;
+    bool training;
+    int wte, ln_f, lm_head;         /* indices into params->list; lm_head -1 when tied */
+    struct block_ids *ids;          /* [layers], owned */
+    struct block_acts *acts;        /* [layers], owned; all alike unless training */
+    char *memory;                   /* on the device, owned: all that follows and all acts */
+    int32_t *input, *target;        /* [rows] */
+    float *weight, *loss, *correct; /* [rows] */
+    real *x_out, *h_out;            /* [rows][width], before and after ln_f */
+    float *rms_out;                 /* [rows] */
+    float *logits;                  /* [chunk_rows][vocab] */
+    real *dlogits;           /* [chunk_rows][vocab]; the logits themselves where real is float */
+    real *dx, *dh, *dy;      /* [rows][width], as the rest while training only */
+    real *dw1_out, *dw3_out; /* [rows][intermediate] */
+    struct mixer_ttt_scratch ttt;
+    float *curves;    /* [4][seq / mini_batch] */
+    float *host_rows; /* [3][rows] on the host, owned */
+};
+
+/* Add to a plan everything the model and its parameters will take. config_check has passed. */
+void model_plan(struct plan *plan, const struct config *c, const struct params *p, int batch,
+                int seq, bool training);
+
+/* params are listed and allocated. training: keep activations and be able to run backward;
+   otherwise all blocks share one set. -1 with why(). */
+must_check int model_open(struct model *m, const struct config *c, struct params *p, int batch,
+                          int seq, bool training);
+void model_close(struct model *m); /* harmless when closed */
+
+/* Zero the gradients: a step begins. */
+void model_zero_grad(struct model *m);
+
+/* Forward and backward of one micro-batch. Adds share times its scores to *score, and share times
+   its gradient to params->grad (share: 1 / accum_steps). curves: NULL, or [layers][4][seq /
+   mini_batch] on the host to which share times the four TTT statistics are added, in the order
+   of docs/model.md. -1 with why() when the device broke. */
+must_check int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, double share,
+                           struct score *score, double *curves);
+
+/* Forward only, ttt_lr_mult 1. Adds share times the scores to *score. */
+must_check int model_score(struct model *m, const struct tokens *t, double share,
+                           struct score *score);
+
+/* ---- a look inside, for tests and evaluation ---------------------------------------------- */
+
+/* Logits of the micro-batch last run, rows first..first+count-1, into logits [count][vocab] on the
+   host. */
+void model_logits(struct model *m, float *logits, int first, int count);
+
+/* The input of block l, or the output of ln_f for l = layers, into hidden [rows][width] on the
+   host. Blocks: of a training model only. */
+void model_hidden(struct model *m, float *hidden, int l);
+
+#endif
