@@ -11,6 +11,8 @@ CXX     = g++
 NVCC   ?= $(shell command -v nvcc 2>/dev/null)
 # The processor that kernels/cpu is compiled for; x86-64-v3 makes programs that can be carried.
 ARCH   ?= native
+# The GPUs that the cuda builds carry code for; newer ones compile what is meant for the last.
+NVARCH ?= sm_80 sm_90
 
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -35,8 +37,8 @@ CFLAGS   = -std=c11 $(OPT) $(CWARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthrea
 # Kernels on the CPU: OpenMP, no -ffast-math; loops ask for reassociation with `omp simd`.
 CFLAGS.kernels = -O3 -march=$(ARCH) -fopenmp -fno-math-errno -fno-trapping-math
 CXXFLAGS = -std=c++17 $(OPT) $(WARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
-NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra \
-           -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+NVGEN    = $(foreach a,$(NVARCH),-gencode arch=$(a:sm_%=compute_%),code=[$a,$(a:sm_%=compute_%)])
+NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra $(NVGEN)
 LIBS.formats = -ljansson -lxxhash -lz
 LIBS.tools   = -larchive
 LIBS.kernels = -fopenmp -ldl
@@ -198,4 +200,5 @@ help:
 	@echo 'make docs          docs/tools.md from every --help'
 	@echo 'make format        clang-format in place'
 	@echo 'make clean'
-	@echo 'CC=clang           another compiler; ARCH=x86-64-v3 for programs to be carried; CI=1 for -Werror'
+	@echo 'CC=clang           another compiler; CI=1 for -Werror'
+	@echo 'ARCH=x86-64-v3     programs to be carried to other machines; NVARCH=sm_90 for one kind of GPU'
