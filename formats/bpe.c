@@ -1,0 +1,295 @@
+/* bpe.c -- builds the tables of a BPE vocabulary. */
+#include "bpe.h"
+
+#include "utf8.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* What is needed while building only. */
+struct build {
+    const struct piece *pieces;
+    const uint8_t *text;
+    uint32_t count;
+    uint32_t *by_text; /* [1 << bits]: pieces by the hash of their spelling, UINT32_MAX is empty */
+    unsigned bits;
+    uint32_t *rank;     /* [count] */
+    struct pair *pairs; /* [pair_room]: merges found so far */
+    size_t pair_count, pair_room;
+    size_t join_count; /* pairs of characters inside pieces, an upper bound */
+    uint32_t pages, codes;
+};
+
+static int out_of_memory(void)
+{
+    return fail("no memory for the tables of its vocabulary");
+}
+
+/* Slots for twice `count` entries: the exponent of two. */
+static unsigned table_bits(size_t count)
+{
+    unsigned bits = 4;
+    while ((size_t)1 << bits < 2 * count)
+        bits++;
+    return bits;
+}
+
+static int pair_table_open(struct pair_table *t, size_t count)
+{
+    t->bits = table_bits(count);
+    size_t bytes = sizeof *t->slots << t->bits;
+    t->slots = aligned_alloc(64, bytes);
+    if (!t->slots)
+        return out_of_memory();
+    memset(t->slots, 0xFF, bytes);
+    return 0;
+}
+
+static void pair_put(struct pair_table *t, struct pair pair)
+{
+    struct pair *s = (struct pair *)pair_find(t, pair.left, pair.right);
+    if (s)
+        return;
+    uint64_t hash = ((uint64_t)pair.left << 32 | pair.right) * 0x9E3779B97F4A7C15u;
+    size_t mask = ((size_t)1 << t->bits) - 1, at = hash >> (64 - t->bits);
+    while (t->slots[at].left != UINT32_MAX)
+        at = (at + 1) & mask;
+    t->slots[at] = pair;
+}
+
+/* ---- spellings ---------------------------------------------------------------------------- */
+
+/* The slot in by_text of a spelling, or the empty one where it would go. */
+static uint32_t *spelled(const struct build *w, const uint8_t *text, size_t bytes)
+{
+    size_t mask = ((size_t)1 << w->bits) - 1, at = XXH3_64bits(text, bytes) & mask;
+    for (;; at = (at + 1) & mask) {
+        uint32_t id = w->by_text[at];
+        if (id == UINT32_MAX ||
+            (w->pieces[id].bytes == bytes && !memcmp(w->text + w->pieces[id].at, text, bytes)))
+            return &w->by_text[at];
+    }
+}
+
+static int index_spellings(struct build *w)
+{
+    w->bits = table_bits(w->count);
+    w->by_text = malloc(sizeof *w->by_text << w->bits);
+    if (!w->by_text)
+        return out_of_memory();
+    memset(w->by_text, 0xFF, sizeof *w->by_text << w->bits);
+    for (uint32_t id = 0; id < w->count; id++) {
+        const struct piece *p = &w->pieces[id];
+        const uint8_t *text = w->text + p->at;
+        if (p->bytes == 0 || p->bytes > PIECE_MAX)
+            return fail("piece %u has %u bytes, not 1 to %d", id, p->bytes, PIECE_MAX);
+        if (!utf8_valid(text, p->bytes, NULL))
+            return fail("piece %u is not UTF-8", id);
+        if (!isfinite(p->score))
+            return fail("piece %u has a score that is not a number", id);
+        uint32_t *slot = spelled(w, text, p->bytes);
+        if (*slot != UINT32_MAX)
+            return fail("pieces %u and %u are spelled alike", *slot, id);
+        *slot = id;
+    }
+    return 0;
+}
+
+/* A normal piece with a raw blank is never met: texts have U+2581 by then. */
+static bool merges(const struct build *w, uint32_t id)
+{
+    const struct piece *p = &w->pieces[id];
+    return p->kind == PIECE_NORMAL && !memchr(w->text + p->at, ' ', p->bytes);
+}
+
+/* ---- ranks -------------------------------------------------------------------------------- */
+
+struct scored {
+    float score;
+    uint32_t id;
+};
+
+static int better_first(const void *a, const void *b)
+{
+    float x = ((const struct scored *)a)->score, y = ((const struct scored *)b)->score;
+    return (x < y) - (x > y);
+}
+
+static int rank_scores(struct build *w)
+{
+    struct scored *order = malloc(sizeof *order * w->count);
+    w->rank = malloc(sizeof *w->rank * w->count);
+    if (!order || !w->rank) {
+        free(order);
+        return out_of_memory();
+    }
+    for (uint32_t i = 0; i < w->count; i++)
+        order[i] = (struct scored){w->pieces[i].score, i};
+    qsort(order, w->count, sizeof *order, better_first);
+    uint32_t rank = 0;
+    for (uint32_t i = 0; i < w->count; i++) {
+        rank += i > 0 && order[i].score < order[i - 1].score;
+        w->rank[order[i].id] = rank;
+    }
+    free(order);
+    return 0;
+}
+
+/* ---- characters --------------------------------------------------------------------------- */
+
+static uint32_t next_code(const uint8_t **p, const uint8_t *end)
+{
+    uint32_t code;
+    *p += utf8_next(*p, end, &code);
+    return code == BLANK_MARK ? ' ' : code;
+}
+
+static uint32_t *char_at(const struct bpe *b, uint32_t code)
+{
+    return &b->chars[b->page_at[code / CHARS_IN_PAGE] + code % CHARS_IN_PAGE];
+}
+
+/* Give each page of codes in use its place, and count what the later tables will hold. */
+static int lay_out_chars(struct bpe *b, struct build *w)
+{
+    b->page_at = calloc(CHAR_PAGES, sizeof *b->page_at);
+    if (!b->page_at)
+        return out_of_memory();
+    w->pages = 1; /* page 0 of chars belongs to the codes nobody uses */
+    size_t char_count = 0;
+    for (uint32_t id = 0; id < w->count; id++) {
+        const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
+        size_t length = 0;
+        for (; merges(w, id) && p < end; length++) {
+            uint32_t *at = &b->page_at[next_code(&p, end) / CHARS_IN_PAGE];
+            if (!*at)
+                *at = w->pages++ * CHARS_IN_PAGE;
+        }
+        char_count += length;
+        w->join_count += length > 1 ? length - 1 : 0;
+    }
+    b->chars = malloc(sizeof *b->chars * w->pages * CHARS_IN_PAGE);
+    b->codes = malloc(sizeof *b->codes * (char_count + 1));
+    if (!b->chars || !b->codes)
+        return out_of_memory();
+    for (uint32_t i = 0; i < w->pages * CHARS_IN_PAGE; i++)
+        b->chars[i] = NO_SYMBOL;
+    return 0;
+}
+
+static void name_char(struct bpe *b, uint32_t code, uint32_t symbol)
+{
+    uint32_t *c = char_at(b, code);
+    *c = (*c & ~CHAR_SYMBOL) | symbol;
+}
+
+static int read_chars(struct bpe *b, struct build *w)
+{
+    if (lay_out_chars(b, w) || pair_table_open(&b->joins, w->join_count))
+        return -1;
+    for (uint32_t id = 0; id < w->count; id++) {
+        const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
+        if (!merges(w, id))
+            continue;
+        uint32_t x = next_code(&p, end);
+        if (p == end)
+            name_char(b, x, id);
+        for (uint32_t y; p < end; x = y) {
+            y = next_code(&p, end);
+            *char_at(b, x) |= CHAR_LEFT;
+            *char_at(b, y) |= CHAR_RIGHT;
+            if ((x | y) < 128)
+                b->ascii_joins[x][y >> 6] |= (uint64_t)1 << (y & 63);
+            else
+                pair_put(&b->joins, (struct pair){.left = x, .right = y});
+        }
+    }
+    for (uint32_t id = 0; id < w->count; id++) {
+        const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
+        while (merges(w, id) && p < end) {
+            uint32_t code = next_code(&p, end);
+            if ((*char_at(b, code) & CHAR_SYMBOL) != NO_SYMBOL)
+                continue;
+            b->codes[w->codes] = code;
+            name_char(b, code, w->count + w->codes++);
+        }
+    }
+    return 0;
+}
+
+/* ---- merges ------------------------------------------------------------------------------- */
+
+/* The symbol spelled so, or NO_SYMBOL. */
+static uint32_t symbol(const struct bpe *b, const struct build *w, const uint8_t *text,
+                       const uint8_t *end)
+{
+    const uint8_t *p = text;
+    uint32_t code = next_code(&p, end);
+    if (p == end)
+        return *char_at(b, code) & CHAR_SYMBOL;
+    uint32_t id = *spelled(w, text, (size_t)(end - text));
+    return id != UINT32_MAX && merges(w, id) ? id : NO_SYMBOL;
+}
+
+static int note_pair(struct build *w, struct pair pair)
+{
+    if (w->pair_count == w->pair_room) {
+        size_t room = w->pair_room ? 2 * w->pair_room : 4096;
+        struct pair *more = realloc(w->pairs, sizeof *more * room);
+        if (!more)
+            return out_of_memory();
+        w->pairs = more;
+        w->pair_room = room;
+    }
+    w->pairs[w->pair_count++] = pair;
+    return 0;
+}
+
+/* Every way to cut a piece into two symbols is a merge that makes it. */
+static int read_merges(struct bpe *b, struct build *w)
+{
+    for (uint32_t id = 0; id < w->count; id++) {
+        const uint8_t *begin = w->text + w->pieces[id].at, *end = begin + w->pieces[id].bytes;
+        if (!merges(w, id))
+            continue;
+        const uint8_t *cut = begin;
+        for (next_code(&cut, end); cut < end; next_code(&cut, end)) {
+            uint32_t left = symbol(b, w, begin, cut);
+            uint32_t right = left == NO_SYMBOL ? NO_SYMBOL : symbol(b, w, cut, end);
+            if (right != NO_SYMBOL &&
+                note_pair(w, (struct pair){left, right, .piece = id, .rank = w->rank[id]}))
+                return -1;
+        }
+    }
+    if (pair_table_open(&b->merges, w->pair_count))
+        return -1;
+    for (size_t i = 0; i < w->pair_count; i++)
+        pair_put(&b->merges, w->pairs[i]);
+    return 0;
+}
+
+int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count, const uint8_t *text)
+{
+    *b = (struct bpe){.piece_count = count};
+    struct build w = {.pieces = pieces, .text = text, .count = count};
+    int bad = index_spellings(&w) || rank_scores(&w) || read_chars(b, &w) || read_merges(b, &w);
+    free(w.by_text);
+    free(w.rank);
+    free(w.pairs);
+    if (!bad)
+        return 0;
+    bpe_close(b);
+    return -1;
+}
+
+void bpe_close(struct bpe *b)
+{
+    free(b->page_at);
+    free(b->chars);
+    free(b->codes);
+    free(b->joins.slots);
+    free(b->merges.slots);
+    *b = (struct bpe){0};
+}

@@ -1,0 +1,104 @@
+/* bpe.h -- the tables of a BPE vocabulary: which characters it knows, which neighbours stand
+   together inside some piece, and which two symbols merge into which piece.
+
+   A symbol is a piece, or one character: ids below piece_count are pieces; the ids from there on
+   are characters that occur inside pieces without being pieces themselves. A text has both ' ' and
+   U+2581 as its blank; here the blank has the code ' ' for either. */
+#ifndef BPE_H
+#define BPE_H
+
+#include "err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum piece_kind {
+    PIECE_NORMAL = 1,
+    PIECE_UNKNOWN,
+    PIECE_CONTROL,
+    PIECE_USER,
+    PIECE_UNUSED,
+    PIECE_BYTE,
+};
+
+struct piece {
+    uint32_t at, bytes;             /* its spelling in the model's text */
+    uint32_t shown_at, shown_bytes; /* what it decodes to */
+    float score;                    /* the better merges first */
+    uint32_t kind;                  /* enum piece_kind */
+};
+
+/* A pair and what comes of it; an empty slot has left == UINT32_MAX. */
+struct pair {
+    uint32_t left, right; /* symbols, or the codes of two characters */
+    uint32_t piece, rank; /* the piece they merge into; rank 0 merges first; equals share a rank */
+};
+
+/* Open addressing, at most half full. */
+struct pair_table {
+    struct pair *slots; /* [1 << bits], owned */
+    unsigned bits;
+};
+
+#define BLANK_MARK    0x2581u    /* how models write a blank */
+#define CHAR_LEFT     (1u << 31) /* stands before another character inside some piece */
+#define CHAR_RIGHT    (1u << 30) /* stands after one */
+#define CHAR_SYMBOL   (CHAR_RIGHT - 1)
+#define NO_SYMBOL     CHAR_SYMBOL
+#define RANK_NONE     INT32_MAX /* of two symbols that do not merge */
+#define PIECE_MAX     1024      /* bytes of the longest piece that is read */
+#define CHAR_PAGES    0x1100
+#define CHARS_IN_PAGE 256
+
+struct bpe {
+    uint32_t piece_count;
+    uint32_t *page_at;            /* [CHAR_PAGES], owned: where in chars a page of codes begins */
+    uint32_t *chars;              /* owned: CHAR_LEFT | CHAR_RIGHT | symbol of each code */
+    uint32_t *codes;              /* owned: the code of the symbol piece_count + i */
+    uint64_t ascii_joins[128][2]; /* bit y of row x: some piece holds x y */
+    struct pair_table joins;      /* the same for the other characters */
+    struct pair_table merges;     /* of symbols */
+};
+
+/* Build the tables of `count` pieces, whose spellings lie in text; only normal ones merge. Fails,
+   with a sentence that names the piece, on spellings that are empty, too long, not UTF-8 or used
+   twice, and on scores that are not numbers. On failure b is closed. */
+must_check int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count,
+                        const uint8_t *text);
+void bpe_close(struct bpe *b); /* harmless when closed */
+
+/* The pair's slot, or NULL. */
+static inline const struct pair *pair_find(const struct pair_table *t, uint32_t left,
+                                           uint32_t right)
+{
+    uint64_t hash = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
+    size_t mask = ((size_t)1 << t->bits) - 1, at = hash >> (64 - t->bits);
+    for (;; at = (at + 1) & mask) {
+        const struct pair *s = &t->slots[at];
+        if (s->left == left && s->right == right)
+            return s;
+        if (s->left == UINT32_MAX)
+            return NULL;
+    }
+}
+
+/* The entry of a character; codes that are none (UTF8_BAD) are unknown. */
+static inline uint32_t bpe_char(const struct bpe *b, uint32_t code)
+{
+    return code < CHAR_PAGES * CHARS_IN_PAGE
+               ? b->chars[b->page_at[code / CHARS_IN_PAGE] + code % CHARS_IN_PAGE]
+               : NO_SYMBOL;
+}
+
+/* Whether some piece holds the characters x y in this order. Where none does, a text may be cut
+   between them: a merge across the cut would make such a piece, so there is none, and the merges on
+   either side do not look at each other. */
+static inline bool bpe_joins(const struct bpe *b, uint32_t x, uint32_t y)
+{
+    if ((x | y) < 128)
+        return b->ascii_joins[x][y >> 6] >> (y & 63) & 1;
+    return bpe_char(b, x) & CHAR_LEFT && bpe_char(b, y) & CHAR_RIGHT && pair_find(&b->joins, x, y);
+}
+
+#endif

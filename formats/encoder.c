@@ -1,0 +1,397 @@
+/* encoder.c -- cuts a text where no merge can cross, and looks the cuts up. */
+#include "encoder.h"
+
+#include "utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- ids that grow ------------------------------------------------------------------------ */
+
+static int grow(struct ids *ids, size_t more)
+{
+    size_t room = ids->room + ids->room / 2 + more + 1024;
+    uint32_t *id = realloc(ids->id, sizeof *id * room);
+    if (!id)
+        return fail("no memory for %zu ids", room);
+    ids->id = id;
+    ids->room = room;
+    return 0;
+}
+
+static inline int make_room(struct ids *ids, size_t more)
+{
+    return ids->room - ids->count >= more ? 0 : grow(ids, more);
+}
+
+static int append(struct ids *ids, uint32_t id)
+{
+    if (make_room(ids, 1))
+        return -1;
+    ids->id[ids->count++] = id;
+    return 0;
+}
+
+void ids_free(struct ids *ids)
+{
+    free(ids->id);
+    *ids = (struct ids){0};
+}
+
+/* ---- the cache ---------------------------------------------------------------------------- */
+
+/* A segment of up to KEY_MAX bytes and its ids; the key's last byte is the length, so that no
+   segment equals an empty entry. Vocabularies up to 65536 use the 16-bit half. Two entries share
+   a line of memory: a new one takes the first place, and what was there moves to the second. */
+#define CACHE_BITS 16 /* lines: 4 MB */
+#define KEY_MAX    15
+
+struct cache_entry {
+    uint64_t key[2];
+    union {
+        struct {
+            uint16_t id[7], count;
+        } narrow;
+        struct {
+            uint32_t id[3], count;
+        } wide;
+    };
+};
+
+struct cache_line {
+    struct cache_entry entry[2];
+};
+
+static inline bool narrow(const struct encoder *e)
+{
+    return e->t->vocab_size <= 65536;
+}
+
+/* The segment's key. Bytes before `end` may be read past it. */
+static inline void key_of(uint64_t key[2], const uint8_t *text, size_t bytes, const uint8_t *end)
+{
+    if (end - text >= 16) {
+        memcpy(key, text, 16);
+        unsigned cut = 64 - 8 * (bytes & 7); /* 64 when bytes is 0 or 8: the half is kept or gone */
+        if (bytes >= 8)
+            key[1] = cut == 64 ? 0 : key[1] << cut >> cut;
+        else
+            key[0] = cut == 64 ? 0 : key[0] << cut >> cut, key[1] = 0;
+    } else {
+        key[0] = key[1] = 0;
+        memcpy(key, text, bytes);
+    }
+    key[1] |= (uint64_t)bytes << 56;
+}
+
+static inline struct cache_line *line_of(const struct encoder *e, const uint64_t key[2])
+{
+    unsigned __int128 product =
+        (unsigned __int128)(key[0] ^ 0x9E3779B97F4A7C15u) * (key[1] ^ 0xD1B54A32D192ED03u);
+    uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
+    return &e->cache[hash * 0x9E3779B97F4A7C15u >> (64 - CACHE_BITS)];
+}
+
+/* Append a remembered segment's ids; out has room for 8. */
+static inline bool recall(const struct encoder *e, const struct cache_line *line,
+                          const uint64_t key[2], struct ids *out)
+{
+    const struct cache_entry *c = &line->entry[0];
+    if (c->key[0] != key[0] || c->key[1] != key[1]) {
+        c++;
+        if (c->key[0] != key[0] || c->key[1] != key[1])
+            return false;
+    }
+    uint32_t *to = out->id + out->count;
+    if (narrow(e)) {
+        for (int i = 0; i < 7; i++)
+            to[i] = c->narrow.id[i];
+        out->count += c->narrow.count;
+    } else {
+        for (int i = 0; i < 3; i++)
+            to[i] = c->wide.id[i];
+        out->count += c->wide.count;
+    }
+    return true;
+}
+
+static void remember(const struct encoder *e, struct cache_line *line, const uint64_t key[2],
+                     const struct ids *ids)
+{
+    if (ids->count > (narrow(e) ? 7 : 3))
+        return;
+    struct cache_entry *c = &line->entry[0];
+    line->entry[1] = *c;
+    *c = (struct cache_entry){.key = {key[0], key[1]}};
+    for (size_t i = 0; i < ids->count; i++) {
+        if (narrow(e))
+            c->narrow.id[i] = (uint16_t)ids->id[i];
+        else
+            c->wide.id[i] = ids->id[i];
+    }
+    if (narrow(e))
+        c->narrow.count = (uint16_t)ids->count;
+    else
+        c->wide.count = (uint32_t)ids->count;
+}
+
+/* ---- one segment -------------------------------------------------------------------------- */
+
+/* A character that is no piece: its bytes, or the unknown id. `raw` is what stands for UTF8_BAD. */
+static int append_unknown(const struct tokenizer *t, uint32_t code, uint8_t raw, struct ids *out)
+{
+    if (!t->byte_fallback)
+        return append(out, t->unk_id);
+    uint8_t bytes[4] = {raw};
+    unsigned n = code == UTF8_BAD ? 1 : utf8_put(code == ' ' ? BLANK_MARK : code, bytes);
+    for (unsigned i = 0; i < n; i++)
+        if (append(out, t->byte_id[bytes[i]]))
+            return -1;
+    return 0;
+}
+
+static inline uint32_t next_code(const uint8_t **p, const uint8_t *end)
+{
+    uint32_t code;
+    *p += utf8_next(*p, end, &code);
+    return code == BLANK_MARK ? ' ' : code;
+}
+
+/* Append the ids of text, which holds no place to cut, after a dummy blank if there is one. */
+static int merge_segment(struct encoder *e, bool blank, const uint8_t *text, size_t bytes,
+                         struct ids *out)
+{
+    const struct tokenizer *t = e->t;
+    const uint8_t *p = text, *end = text + bytes;
+    struct merger *m = &e->merger;
+    size_t count = 0;
+    if (blank) {
+        if (merger_room(m, 1))
+            return -1;
+        m->symbols[count++] = bpe_char(&t->bpe, ' ') & CHAR_SYMBOL;
+    }
+    uint32_t code = ' ';
+    while (p < end) {
+        code = next_code(&p, end);
+        if (count == m->symbol_room && merger_room(m, count + 1))
+            return -1;
+        m->symbols[count++] = bpe_char(&t->bpe, code) & CHAR_SYMBOL;
+    }
+    /* A character that no piece holds joins no other: it is a segment of its own. */
+    if (m->symbols[0] == NO_SYMBOL)
+        return append_unknown(t, code, bytes ? text[0] : 0, out);
+    if (merger_run(m, &t->bpe, &count) || make_room(out, count))
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t symbol = m->symbols[i];
+        if (symbol < t->vocab_size)
+            append(out, symbol);
+        else if (append_unknown(t, t->bpe.codes[symbol - t->vocab_size], 0, out))
+            return -1;
+    }
+    merger_trim(m);
+    return 0;
+}
+
+/* Where the segment ends that holds a character of code `last` right before p. */
+static inline const uint8_t *segment_end(const struct bpe *b, uint32_t last, const uint8_t *p,
+                                         const uint8_t *end)
+{
+    while (p < end) {
+        const uint8_t *next = p;
+        uint32_t code = next_code(&next, end);
+        if (!bpe_joins(b, last, code))
+            break;
+        last = code;
+        p = next;
+    }
+    return p;
+}
+
+/* ---- a text ------------------------------------------------------------------------------- */
+
+/* Without byte pieces a run of unknown characters is one unknown id. */
+static void fuse_unknown(const struct tokenizer *t, struct ids *out, size_t from)
+{
+    size_t kept = from;
+    for (size_t i = from; i < out->count; i++)
+        if (i == from || out->id[i] != t->unk_id || out->id[i - 1] != t->unk_id)
+            out->id[kept++] = out->id[i];
+    out->count = kept;
+}
+
+/* A text without special strings, or a part between two. */
+static int encode_plain(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+{
+    const struct tokenizer *t = e->t;
+    const uint8_t *p = text, *end = text + bytes;
+    size_t from = out->count;
+    if (bytes == 0)
+        return 0;
+    if (t->dummy_prefix) {
+        p = segment_end(&t->bpe, ' ', text, end);
+        if (merge_segment(e, true, text, (size_t)(p - text), out))
+            return -1;
+    }
+    while (p < end) {
+        const uint8_t *begin = p;
+        uint32_t code = next_code(&p, end);
+        p = segment_end(&t->bpe, code, p, end);
+        size_t n = (size_t)(p - begin);
+        if (n > KEY_MAX) {
+            if (merge_segment(e, false, begin, n, out))
+                return -1;
+            continue;
+        }
+        uint64_t key[2];
+        key_of(key, begin, n, end);
+        struct cache_line *line = line_of(e, key);
+        if (make_room(out, 8))
+            return -1;
+        if (recall(e, line, key, out))
+            continue;
+        e->fresh.count = 0;
+        if (merge_segment(e, false, begin, n, &e->fresh) || make_room(out, e->fresh.count))
+            return -1;
+        memcpy(out->id + out->count, e->fresh.id, sizeof *out->id * e->fresh.count);
+        out->count += e->fresh.count;
+        remember(e, line, key, &e->fresh);
+    }
+    if (!t->byte_fallback)
+        fuse_unknown(t, out, from);
+    return 0;
+}
+
+/* ---- special strings ---------------------------------------------------------------------- */
+
+/* The special id whose name begins at p, the longest if several do, or TOKENIZER_NONE. */
+static uint32_t special_at(const struct tokenizer *t, const uint8_t *p, const uint8_t *end,
+                           size_t *length)
+{
+    uint32_t ids[3] = {t->unk_id, t->bos_id, t->eos_id}, found = TOKENIZER_NONE;
+    *length = 0;
+    for (int i = 0; i < 3; i++) {
+        if (ids[i] == TOKENIZER_NONE)
+            continue;
+        size_t n;
+        const uint8_t *name = tokenizer_piece(t, ids[i], &n);
+        if (n > *length && n <= (size_t)(end - p) && !memcmp(name, p, n)) {
+            *length = n;
+            found = ids[i];
+        }
+    }
+    return found;
+}
+
+/* Whether c is the first byte of a special name. */
+static bool opens_special(const struct tokenizer *t, uint8_t c)
+{
+    uint32_t ids[3] = {t->unk_id, t->bos_id, t->eos_id};
+    for (int i = 0; i < 3; i++)
+        if (ids[i] != TOKENIZER_NONE && t->text[t->pieces[ids[i]].at] == c)
+            return true;
+    return false;
+}
+
+static int encode_literal(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+{
+    const uint8_t *end = text + bytes, *part = text;
+    bool opens[256];
+    for (int c = 0; c < 256; c++)
+        opens[c] = opens_special(e->t, (uint8_t)c);
+    for (const uint8_t *p = text; p < end;) {
+        size_t n = 0;
+        uint32_t id = opens[*p] ? special_at(e->t, p, end, &n) : TOKENIZER_NONE;
+        if (id == TOKENIZER_NONE) {
+            p++;
+            continue;
+        }
+        if (encode_plain(e, part, (size_t)(p - part), out) || append(out, id))
+            return -1;
+        part = p += n;
+    }
+    return encode_plain(e, part, (size_t)(end - part), out);
+}
+
+int encoder_encode(struct encoder *e, const void *text, size_t bytes, enum special special,
+                   struct ids *out)
+{
+    return special == SPECIAL_LITERAL ? encode_literal(e, text, bytes, out)
+                                      : encode_plain(e, text, bytes, out);
+}
+
+/* The text and EOS's name behind it as one text, for models where a special name may begin in the
+   one and end in the other. */
+static int encode_with_eos(struct encoder *e, const void *text, size_t bytes, struct ids *out)
+{
+    size_t n;
+    const uint8_t *name = tokenizer_piece(e->t, e->t->eos_id, &n);
+    if (e->joined_room < bytes + n) {
+        uint8_t *more = realloc(e->joined, bytes + n);
+        if (!more)
+            return fail("no memory for a text of %zu bytes", bytes);
+        e->joined = more;
+        e->joined_room = bytes + n;
+    }
+    memcpy(e->joined, text, bytes);
+    memcpy(e->joined + bytes, name, n);
+    return encode_literal(e, e->joined, bytes + n, out);
+}
+
+/* Whether a special name may begin in a text and end in the EOS that follows it: some name's end,
+   but not the whole of it, begins EOS's name or is begun by it. */
+static bool runs_into_eos(const struct tokenizer *t)
+{
+    uint32_t ids[3] = {t->unk_id, t->bos_id, t->eos_id};
+    size_t eos_bytes;
+    const uint8_t *eos = tokenizer_piece(t, t->eos_id, &eos_bytes);
+    for (int i = 0; i < 3; i++) {
+        size_t n = 0;
+        const uint8_t *name = ids[i] != TOKENIZER_NONE ? tokenizer_piece(t, ids[i], &n) : NULL;
+        for (size_t cut = 1; cut < n; cut++)
+            if (!memcmp(name + cut, eos, n - cut < eos_bytes ? n - cut : eos_bytes))
+                return true;
+    }
+    return false;
+}
+
+int encoder_document(struct encoder *e, const void *text, size_t bytes, struct framing framing,
+                     struct ids *out)
+{
+    const struct tokenizer *t = e->t;
+    if ((framing.bos && t->bos_id == TOKENIZER_NONE) ||
+        (framing.eos && t->eos_id == TOKENIZER_NONE))
+        return fail("the tokenizer has no %s piece: leave it away",
+                    framing.bos && t->bos_id == TOKENIZER_NONE ? "BOS" : "EOS");
+    if (framing.bos && append(out, t->bos_id))
+        return -1;
+    if (bytes == 0)
+        return 0;
+    if (framing.eos && framing.special == SPECIAL_LITERAL && runs_into_eos(t))
+        return encode_with_eos(e, text, bytes, out);
+    if (encoder_encode(e, text, bytes, framing.special, out))
+        return -1;
+    return framing.eos ? append(out, t->eos_id) : 0;
+}
+
+/* ---- open and close ----------------------------------------------------------------------- */
+
+int encoder_open(struct encoder *e, const struct tokenizer *t)
+{
+    *e = (struct encoder){.t = t};
+    size_t bytes = sizeof *e->cache << CACHE_BITS;
+    e->cache = aligned_alloc(64, bytes);
+    if (!e->cache)
+        return fail("no memory for a cache of %zu bytes", bytes);
+    memset(e->cache, 0, bytes);
+    return 0;
+}
+
+void encoder_close(struct encoder *e)
+{
+    free(e->cache);
+    merger_close(&e->merger);
+    ids_free(&e->fresh);
+    free(e->joined);
+    *e = (struct encoder){0};
+}

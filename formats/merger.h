@@ -1,0 +1,31 @@
+/* merger.h -- merges a stretch of symbols until no two neighbours make a piece: of all pairs the
+   best score first, the leftmost among equals. */
+#ifndef MERGER_H
+#define MERGER_H
+
+#include "bpe.h"
+#include "err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* One thread's scratch; start from {0}. Fields are private but for `symbols`. */
+struct merger {
+    uint32_t *symbols; /* [symbol_room], owned: the stretch goes here */
+    size_t symbol_room;
+    int32_t *ranks;      /* owned: the tree over the ranks of all pairs */
+    uint64_t *live;      /* owned: which symbols still stand */
+    size_t tree_symbols; /* the longest stretch that these two have room for */
+};
+
+/* Make room for `count` symbols; what is there is kept. */
+must_check int merger_room(struct merger *m, size_t count);
+
+/* Merge symbols[0 .. *count) in place; *count becomes what is left. n log n at worst. */
+must_check int merger_run(struct merger *m, const struct bpe *b, size_t *count);
+
+/* Give back scratch that only a very long stretch needed. */
+void merger_trim(struct merger *m);
+void merger_close(struct merger *m);
+
+#endif
