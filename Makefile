@@ -34,14 +34,18 @@ endif
 DEFS     = -D_GNU_SOURCE -DTTT_VERSION='"$(VERSION)"' -DTTT_BUILD='"$(BUILD)"'
 OPT      = -O2 -g
 CFLAGS   = -std=c11 $(OPT) $(CWARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
-# Kernels on the CPU: OpenMP, no -ffast-math; loops ask for reassociation with `omp simd`.
-CFLAGS.kernels = -O3 -march=$(ARCH) -fopenmp -fno-math-errno -fno-trapping-math
+# Kernels on the CPU: OpenMP, no -ffast-math; loops ask for reassociation with `omp simd`, and a
+# product and a sum may be one instruction (c11 alone forbids it).
+CFLAGS.kernels = -O3 -march=$(ARCH) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast
+# GCC's OpenMP library statically: a shared one starts before the program can ask it to wait
+# passively (kernels/cpu/device.c). Clang's asks later by itself.
+GOMP    := $(if $(findstring clang,$(CC)),,$(filter /%,$(shell $(CC) -print-file-name=libgomp.a)))
 CXXFLAGS = -std=c++17 $(OPT) $(WARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
 NVGEN    = $(foreach a,$(NVARCH),-gencode arch=$(a:sm_%=compute_%),code=[$a,$(a:sm_%=compute_%)])
 NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra $(NVGEN)
 LIBS.formats = -ljansson -lxxhash -lz
 LIBS.tools   = -larchive
-LIBS.kernels = -fopenmp -ldl
+LIBS.kernels = $(or $(GOMP),-fopenmp) -ldl
 LINK     = $(CC) $(SANITIZE)
 
 BACKEND = cpu

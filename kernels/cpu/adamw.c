@@ -1,0 +1,46 @@
+/* adamw.c -- the norm of the gradient and the update of parameters. */
+#include "device.h"
+#include "kernels.h"
+
+#include <assert.h>
+#include <math.h>
+
+void square_sum(double *sum, const float *x, size_t count)
+{
+    const size_t piece = 1 << 16;
+    size_t pieces = (count + piece - 1) / piece;
+    double *partial = device_workspace(sizeof *partial * (pieces ? pieces : 1));
+#pragma omp parallel for schedule(static)
+    for (size_t p = 0; p < pieces; p++) {
+        size_t end = (p + 1) * piece < count ? (p + 1) * piece : count;
+        double s = 0;
+#pragma omp simd reduction(+ : s)
+        for (size_t i = p * piece; i < end; i++)
+            s += (double)x[i] * x[i];
+        partial[p] = s;
+    }
+    double total = 0;
+    for (size_t p = 0; p < pieces; p++)
+        total += partial[p];
+    sum[0] = total;
+}
+
+void adamw_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
+                size_t count, const struct adamw *a)
+{
+    assert(a->correct1 > 0 && a->correct2 > 0);
+    double norm = sqrt(square_sum[0]);
+    /* Written so that a norm that is not a number spoils the parameters visibly. */
+    float clip = a->clip == 0 || norm < a->clip ? 1 : (float)(a->clip / norm);
+    float beta1 = a->beta1, beta2 = a->beta2, rest1 = 1 - beta1, rest2 = 1 - beta2;
+    float c1 = a->correct1, c2 = a->correct2, eps = a->eps, lr = a->lr, decay = a->weight_decay;
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < count; i++) {
+        float g = grad[i] * clip;
+        float mi = beta1 * m[i] + rest1 * g;
+        float vi = beta2 * v[i] + rest2 * g * g;
+        m[i] = mi;
+        v[i] = vi;
+        param[i] -= lr * (mi / c1 / (sqrtf(vi / c2) + eps) + decay * param[i]);
+    }
+}
