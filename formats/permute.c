@@ -1,0 +1,53 @@
+/* permute.c -- a permutation of 0..n-1 as a function of seed and n. */
+#include "permute.h"
+
+#include <assert.h>
+#include <math.h>
+
+static const uint64_t golden = 0x9e3779b97f4a7c15u;
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+/* Below m, nearly uniform. */
+static uint64_t draw(uint64_t key, uint64_t v, uint64_t m)
+{
+    return (uint64_t)((unsigned __int128)mix(key + v * golden) * m >> 64);
+}
+
+void permute_begin(struct permute *p, uint64_t seed, uint64_t n)
+{
+    *p = (struct permute){.n = n, .a = 1, .b = 1};
+    if (n > 1) {
+        /* The smallest a with a * a >= n: doubles are near, integers decide. */
+        p->a = (uint64_t)sqrt((double)n);
+        while ((unsigned __int128)p->a * p->a >= n)
+            p->a--;
+        while ((unsigned __int128)p->a * p->a < n)
+            p->a++;
+        p->b = n / p->a + (n % p->a != 0);
+    }
+    uint64_t state = seed ^ mix(n);
+    for (int k = 0; k < 2 * PERMUTE_ROUNDS; k++)
+        p->key[k] = mix(state += golden);
+}
+
+uint64_t permute_at(const struct permute *p, uint64_t i)
+{
+    assert(i < p->n);
+    do {
+        uint64_t x = i / p->b, y = i % p->b;
+        for (int r = 0; r < PERMUTE_ROUNDS; r++) {
+            x += draw(p->key[2 * r], y, p->a);
+            x -= x >= p->a ? p->a : 0;
+            y += draw(p->key[2 * r + 1], x, p->b);
+            y -= y >= p->b ? p->b : 0;
+        }
+        i = x * p->b + y;
+    } while (i >= p->n);
+    return i;
+}
