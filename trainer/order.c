@@ -144,3 +144,16 @@ const uint32_t *order_epoch(struct order *o, uint64_t epoch)
     is_large(o) ? shuffle_large(o) : shuffle(o);
     return o->item;
 }
+
+struct order_place order_place(const struct order *o, uint64_t steps_done, uint64_t batch)
+{
+    assert(batch > 0 && batch <= o->count);
+    uint64_t steps = o->count / batch;
+    return (struct order_place){steps_done / steps + 1, steps_done % steps * batch};
+}
+
+const uint32_t *order_step(struct order *o, uint64_t steps_done, uint64_t batch)
+{
+    struct order_place at = order_place(o, steps_done, batch);
+    return order_epoch(o, at.epoch) + at.position;
+}

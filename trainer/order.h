@@ -46,4 +46,15 @@ void order_close(struct order *o); /* harmless when closed */
    the last asked for starts again from the seed. */
 const uint32_t *order_epoch(struct order *o, uint64_t epoch);
 
+/* Where a run of `batch` windows a step stands: an epoch's last, incomplete batch is dropped.
+   batch is at most count. */
+struct order_place {
+    uint64_t epoch;    /* from 1 */
+    uint64_t position; /* windows of this epoch already used */
+};
+struct order_place order_place(const struct order *o, uint64_t steps_done, uint64_t batch);
+
+/* The windows of the step after steps_done: [batch], valid until the next call. */
+const uint32_t *order_step(struct order *o, uint64_t steps_done, uint64_t batch);
+
 #endif
