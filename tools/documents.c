@@ -1,0 +1,205 @@
+/* documents.c -- a run of documents on its way through ttt-tokenize. */
+#include "documents.h"
+
+#include "utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEEP_BYTES = 4 << 20 };
+
+/* ---- the run ------------------------------------------------------------------------------ */
+
+void documents_clear(struct documents *d)
+{
+    if (d->raw_room > KEEP_BYTES) {
+        free(d->raw);
+        d->raw = NULL;
+        d->raw_room = 0;
+    }
+    if (d->ids.room > KEEP_BYTES / sizeof *d->ids.id)
+        ids_free(&d->ids);
+    d->count = d->raw_bytes = d->fault_count = d->ids.count = 0;
+    d->failure[0] = 0;
+}
+
+void documents_free(struct documents *d)
+{
+    free(d->docs);
+    free(d->raw);
+    free(d->faults);
+    ids_free(&d->ids);
+    *d = (struct documents){0};
+}
+
+/* Make *array hold `need` elements of `size` bytes; false when memory is out. */
+static bool grow(void *array, size_t *room, size_t need, size_t size)
+{
+    if (need <= *room)
+        return true;
+    size_t want = need + need / 2 + 16;
+    if (want < need || want > SIZE_MAX / size)
+        return false;
+    void *p = realloc(*(void **)array, want * size);
+    if (!p)
+        return false;
+    *(void **)array = p;
+    *room = want;
+    return true;
+}
+
+uint8_t *documents_raw(struct documents *d, size_t bytes)
+{
+    if (grow(&d->raw, &d->raw_room, d->raw_bytes + bytes, 1))
+        return d->raw + d->raw_bytes;
+    fail("out of memory for a document of more than %zu bytes", bytes);
+    return NULL;
+}
+
+struct document *documents_add(struct documents *d)
+{
+    if (!grow(&d->docs, &d->room, d->count + 1, sizeof *d->docs)) {
+        fail("out of memory");
+        return NULL;
+    }
+    d->docs[d->count] = (struct document){.at = d->raw_bytes};
+    return &d->docs[d->count++];
+}
+
+int documents_fault(struct documents *d, struct document *doc, struct jsonl_place place,
+                    const char *reason)
+{
+    if (!grow(&d->faults, &d->fault_room, d->fault_count + 1, sizeof *d->faults))
+        return fail("out of memory");
+    struct jsonl_fault *f = &d->faults[d->fault_count++];
+    f->record = doc->record;
+    f->place = place;
+    snprintf(f->reason, sizeof f->reason, "%s", reason);
+    doc->fault = d->fault_count;
+    return 0;
+}
+
+void scratch_free(struct scratch *s)
+{
+    encoder_close(&s->encoder);
+    free(s->text);
+    *s = (struct scratch){0};
+}
+
+/* ---- encoding ----------------------------------------------------------------------------- */
+
+/* The place of raw[at]. In JSON a text has no raw LF, so this counts a plain file's lines. */
+static struct jsonl_place place_of(const struct document *doc, const uint8_t *raw, size_t at)
+{
+    struct jsonl_place place = {.line = doc->place.line, .offset = doc->place.offset + at};
+    const uint8_t *end = raw + at;
+    for (const uint8_t *p = raw; (p = memchr(p, '\n', (size_t)(end - p))); p++)
+        place.line++;
+    return place;
+}
+
+/* How many bytes at p, where a bad sequence begins, stand for one U+FFFD. */
+static size_t bad_part(const uint8_t *p, const uint8_t *end)
+{
+    size_t want = p[0] >= 0xc2 && p[0] < 0xe0   ? 2
+                  : p[0] >= 0xe0 && p[0] < 0xf0 ? 3
+                  : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                                : 1;
+    uint8_t low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    uint8_t high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    size_t n = 1;
+    while (n < want && end - p > (long)n && p[n] >= low && p[n] <= high) {
+        n++;
+        low = 0x80;
+        high = 0xbf;
+    }
+    return n;
+}
+
+/* Copy text with U+FFFD for every bad part; out has three bytes for each of text. */
+static size_t mend(uint8_t *out, const uint8_t *text, size_t bytes)
+{
+    const uint8_t *p = text, *end = text + bytes;
+    uint8_t *to = out;
+    for (;;) {
+        size_t good;
+        bool rest = utf8_valid(p, (size_t)(end - p), &good);
+        if (rest)
+            good = (size_t)(end - p);
+        memcpy(to, p, good);
+        to += good;
+        p += good;
+        if (rest)
+            return (size_t)(to - out);
+        to += utf8_put(0xfffd, to);
+        p += bad_part(p, end);
+    }
+}
+
+/* Bring doc's text into shape: *text and *bytes. 1: it is good, or mended; 0: it is left out; -1.*/
+static int prepare(struct documents *d, struct document *doc, struct scratch *s,
+                   enum on_error on_error, const uint8_t **text, size_t *bytes)
+{
+    const uint8_t *raw = d->raw + doc->at;
+    *text = raw;
+    *bytes = doc->bytes;
+    size_t bad, half = SIZE_MAX;
+    bool valid = utf8_valid(raw, doc->bytes, &bad);
+    bool rewrite = doc->escaped || (!valid && on_error == ON_ERROR_REPLACE);
+    if (rewrite && !grow(&s->text, &s->text_room, valid ? doc->bytes : 4 * doc->bytes, 1))
+        return fail("out of memory for a text of %zu bytes", doc->bytes);
+    if (doc->escaped) {
+        /* Escapes spell whole characters, so the text is valid exactly when its spelling is. */
+        uint8_t *plain = valid ? s->text : s->text + 3 * doc->bytes;
+        *bytes = jsonl_decode(plain, raw, doc->bytes, &half);
+        *text = plain;
+    }
+    if (valid && half == SIZE_MAX)
+        return 1;
+    char reason[80];
+    bool bad_first = !valid && bad < half;
+    if (bad_first)
+        snprintf(reason, sizeof reason, "invalid UTF-8: byte 0x%02x", raw[bad]);
+    else
+        snprintf(reason, sizeof reason, "\\u%.4s is half of a surrogate pair",
+                 (const char *)raw + half + 2);
+    if (documents_fault(d, doc, place_of(doc, raw, bad_first ? bad : half), reason))
+        return -1;
+    if (on_error != ON_ERROR_REPLACE)
+        return 0;
+    if (!valid) {
+        *bytes = mend(s->text, *text, *bytes);
+        *text = s->text;
+    }
+    return 1;
+}
+
+void documents_encode(struct documents *d, struct scratch *s, struct framing framing,
+                      enum on_error on_error)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        struct document *doc = &d->docs[i];
+        if (doc->broken)
+            continue;
+        const uint8_t *text;
+        size_t bytes, before = d->ids.count;
+        int got = prepare(d, doc, s, on_error, &text, &bytes);
+        if (got == 1)
+            got = encoder_document(&s->encoder, text, bytes, framing, &d->ids);
+        else if (got == 0)
+            doc->broken = true;
+        if (got < 0) {
+            snprintf(d->failure, sizeof d->failure, "%s:%llu: %s", doc->input,
+                     (unsigned long long)doc->place.line, why());
+            return;
+        }
+        doc->ids = d->ids.count - before;
+        doc->text_bytes = doc->broken ? 0 : bytes;
+    }
+    if (s->text_room > KEEP_BYTES) {
+        free(s->text);
+        s->text = NULL;
+        s->text_room = 0;
+    }
+}
