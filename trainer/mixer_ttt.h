@@ -35,7 +35,7 @@ struct mixer_ttt_acts {
 
 /* Scratch of the backward, shared by all layers; [rows][width] unless said. */
 struct mixer_ttt_scratch {
-    real *dinner, *dgate, *dq, *dk, *dv, *du;
+    real *dgate, *dq, *dk, *dv, *du;
     float *dsigma; /* [batch][heads][seq] */
 };
 

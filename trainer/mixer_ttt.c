@@ -1,0 +1,203 @@
+/* mixer_ttt.c -- the TTT mixer around its inner loop: projections, convolutions, positions, step
+   sizes, inner loop, norm, gate. */
+#include "mixer_ttt.h"
+
+#include <stdio.h>
+
+static const float NORM_EPS = 1e-6f; /* of both layer norms, in every model of the reference */
+
+/* ---- parts -------------------------------------------------------------------------------- */
+
+static int find(const struct params *p, int l, const char *name)
+{
+    char path[PARAM_NAME_BYTES];
+    snprintf(path, sizeof path, "model/h/%d/seq_modeling_block/%s", l, name);
+    return params_find(p, path);
+}
+
+void mixer_ttt_find(struct mixer_ttt_ids *ids, const struct params *p, int l)
+{
+    *ids = (struct mixer_ttt_ids){
+        .wq = find(p, l, "wq/kernel"),
+        .wk = find(p, l, "wk/kernel"),
+        .wv = find(p, l, "wv/kernel"),
+        .wg = find(p, l, "wg/kernel"),
+        .conv_q_kernel = find(p, l, "conv_q/kernel"),
+        .conv_q_bias = find(p, l, "conv_q/bias"),
+        .conv_k_kernel = find(p, l, "conv_k/kernel"),
+        .conv_k_bias = find(p, l, "conv_k/bias"),
+        .token_idx = find(p, l, "learnable_token_idx"),
+        .lr_kernel = find(p, l, "learnable_ttt_lr/kernel"),
+        .lr_bias = find(p, l, "learnable_ttt_lr/bias"),
+        .inner_scale = find(p, l, "ttt_norm/scale"),
+        .inner_bias = find(p, l, "ttt_norm/bias"),
+        .post_scale = find(p, l, "post_norm/scale"),
+        .post_bias = find(p, l, "post_norm/bias"),
+        .w1 = find(p, l, "ttt_dense_0"),
+        .b1 = find(p, l, "ttt_bias_0"),
+        .w2 = find(p, l, "ttt_dense_1"),
+        .b2 = find(p, l, "ttt_bias_1"),
+    };
+}
+
+struct ttt_shape mixer_ttt_shape(const struct config *c, int batch, int seq, float ttt_lr_mult)
+{
+    return (struct ttt_shape){
+        .batch = batch,
+        .seq = seq,
+        .heads = c->num_attention_heads,
+        .head_dim = config_head_dim(c),
+        .mini_batch = c->mini_batch_size,
+        .keep_every = c->remat_mini_batch_group_size,
+        .rate = (float)(ttt_lr_mult * c->ttt_base_lr / config_head_dim(c)),
+        .eps = NORM_EPS,
+    };
+}
+
+struct ttt_params mixer_ttt_params(const struct mixer_ttt_ids *ids, const struct params *p,
+                                   bool grad)
+{
+    float *(*of)(const struct params *, int) = grad ? param_grad : param_master;
+    return (struct ttt_params){
+        .token_idx = of(p, ids->token_idx),
+        .norm_scale = of(p, ids->inner_scale),
+        .norm_bias = of(p, ids->inner_bias),
+        .w1 = of(p, ids->w1),
+        .b1 = of(p, ids->b1),
+        .w2 = ids->w2 < 0 ? NULL : of(p, ids->w2),
+        .b2 = ids->b2 < 0 ? NULL : of(p, ids->b2),
+    };
+}
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static size_t wide_bytes(const struct ttt_shape *s)
+{
+    return sizeof(real) * (size_t)s->batch * s->seq * s->heads * s->head_dim;
+}
+
+static size_t sigma_bytes(const struct ttt_shape *s)
+{
+    return sizeof(float) * (size_t)s->batch * s->heads * s->seq;
+}
+
+void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
+                         const struct ttt_shape *s, bool training, struct arena *from)
+{
+    static const char line[] = "activations";
+    bool base = mixer_is_base(c->seq_modeling_block);
+    size_t wide = wide_bytes(s), rows = sizeof(float) * (size_t)s->batch * s->seq;
+    a->u = base ? NULL : arena_take(from, line, wide);
+    a->q = arena_take(from, line, wide);
+    a->k = arena_take(from, line, wide);
+    a->v = arena_take(from, line, wide);
+    a->inner = arena_take(from, line, wide);
+    a->normed = arena_take(from, line, wide);
+    a->gate = base ? NULL : arena_take(from, line, wide);
+    a->y = base ? a->normed : arena_take(from, line, wide);
+    a->sigma = arena_take(from, line, sigma_bytes(s));
+    a->mean = arena_take(from, line, rows);
+    a->inv_std = arena_take(from, line, rows);
+    a->kept = training
+                  ? arena_take(from, "inner states kept", sizeof(float) * ttt_linear_kept_floats(s))
+                  : NULL;
+}
+
+void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
+                            const struct ttt_shape *s, struct arena *from)
+{
+    static const char line[] = "scratch of the backward";
+    bool base = mixer_is_base(c->seq_modeling_block);
+    size_t wide = wide_bytes(s);
+    t->dgate = base ? NULL : arena_take(from, line, wide);
+    t->dq = arena_take(from, line, wide);
+    t->dk = arena_take(from, line, wide);
+    t->dv = arena_take(from, line, wide);
+    t->du = base ? NULL : arena_take(from, line, wide);
+    t->dsigma = arena_take(from, line, sigma_bytes(s));
+}
+
+/* ---- forward ------------------------------------------------------------------------------ */
+
+void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
+                   const struct params *p, const struct config *c, const struct ttt_shape *s,
+                   float *curves)
+{
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim, minis = s->seq / s->mini_batch;
+    float theta = (float)c->rope_theta;
+    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+
+    if (mixer_is_base(c->seq_modeling_block)) {
+        matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, width, 0);
+        matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, width, 0);
+    } else {
+        matmul(a->u, h, param_work(p, ids->wq), NN, rows, width, width, 0);
+        conv_fwd(a->q, a->u, param_master(p, ids->conv_q_kernel), param_master(p, ids->conv_q_bias),
+                 NULL, s->batch, s->seq, width);
+        conv_fwd(a->k, a->u, param_master(p, ids->conv_k_kernel), param_master(p, ids->conv_k_bias),
+                 NULL, s->batch, s->seq, width);
+    }
+    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, width, 0);
+    if (curves)
+        ttt_target_variance(curves, a->k, a->v, s);
+    rope(a->q, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, false);
+    rope(a->k, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, false);
+    ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
+                 s->batch, s->seq, s->heads, width);
+    if (curves)
+        ttt_linear_stats(curves + minis, a->k, a->v, a->sigma, &inner, s);
+
+    ttt_linear_fwd(a->inner, a->kept, NULL, a->q, a->k, a->v, a->sigma, &inner, s);
+
+    layernorm_fwd(a->normed, a->mean, a->inv_std, a->inner, param_master(p, ids->post_scale),
+                  param_master(p, ids->post_bias), rows, width, NORM_EPS);
+    if (a->gate) {
+        matmul(a->gate, h, param_work(p, ids->wg), NN, rows, width, width, 0);
+        gelu_gate_fwd(a->y, a->gate, a->normed, (size_t)rows * width);
+    }
+}
+
+/* ---- backward ----------------------------------------------------------------------------- */
+
+/* Through one projection y = h w: dh = dy w^T + beta dh, dw += h^T dy. */
+static void project_bwd(real *dh, const real *dy, const real *h, struct params *p, int w, int rows,
+                        int width, float beta)
+{
+    matmul(dh, dy, param_work(p, w), NT, rows, width, width, beta);
+    matmul_f32(param_grad(p, w), h, dy, TN, width, width, rows, 1);
+}
+
+void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
+                   struct mixer_ttt_scratch *t, const struct mixer_ttt_ids *ids, struct params *p,
+                   const struct config *c, const struct ttt_shape *s)
+{
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim;
+    float theta = (float)c->rope_theta;
+    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+    struct ttt_params dinner = mixer_ttt_params(ids, p, true);
+
+    if (a->gate)
+        gelu_gate_bwd(t->dgate, dy, dy, a->gate, a->normed, (size_t)rows * width);
+    layernorm_bwd(dy, param_grad(p, ids->post_scale), param_grad(p, ids->post_bias), dy, a->inner,
+                  a->mean, a->inv_std, param_master(p, ids->post_scale), rows, width);
+
+    ttt_linear_bwd(t->dq, t->dk, t->dv, t->dsigma, &dinner, dy, NULL, a->q, a->k, a->v, a->sigma,
+                   a->kept, &inner, s);
+
+    rope(t->dq, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, true);
+    rope(t->dk, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, true);
+    project_bwd(dh, t->dv, h, p, ids->wv, rows, width, 0);
+    if (mixer_is_base(c->seq_modeling_block)) {
+        project_bwd(dh, t->dq, h, p, ids->wq, rows, width, 1);
+        project_bwd(dh, t->dk, h, p, ids->wk, rows, width, 1);
+    } else {
+        conv_bwd(t->du, param_grad(p, ids->conv_q_kernel), param_grad(p, ids->conv_q_bias), t->dq,
+                 a->u, param_master(p, ids->conv_q_kernel), false, s->batch, s->seq, width);
+        conv_bwd(t->du, param_grad(p, ids->conv_k_kernel), param_grad(p, ids->conv_k_bias), t->dk,
+                 a->u, param_master(p, ids->conv_k_kernel), true, s->batch, s->seq, width);
+        project_bwd(dh, t->du, h, p, ids->wq, rows, width, 1);
+        project_bwd(dh, t->dgate, h, p, ids->wg, rows, width, 1);
+    }
+    ttt_gate_bwd(dh, param_grad(p, ids->lr_kernel), param_grad(p, ids->lr_bias), t->dsigma,
+                 a->sigma, h, param_master(p, ids->lr_kernel), s->batch, s->seq, s->heads, width);
+}
