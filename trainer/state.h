@@ -1,0 +1,56 @@
+/* state.h -- a checkpoint: one directory that holds everything a run needs to go on.
+
+     step_N/params.safetensors    masters, fp32, under the names of params.h
+            moments.safetensors   mu/NAME and nu/NAME, fp32
+            state.json            step, place in the data, flags, model, hashes of the two files
+
+   The directory is written under another name, synced, and renamed when whole. The bytes of the
+   arrays depend on nothing but the run. */
+#ifndef STATE_H
+#define STATE_H
+
+#include "checksum.h"
+#include "config.h"
+#include "params.h"
+
+#include <jansson.h>
+#include <limits.h>
+
+/* Where a run stands in its data, and what fixes that order. */
+struct state_data {
+    char order[16]; /* "torch2.3" */
+    int64_t seed;
+    uint64_t windows, seq_length, global_batch_size;
+    uint64_t epoch, position; /* position: windows of this epoch already used */
+    struct xxh3 manifest;     /* of the dataset's manifest.jsonl, "" without one */
+};
+
+/* What a checkpoint knows beside its arrays. Zero means closed. */
+struct state {
+    int64_t step;
+    bool milestone;   /* to be kept when newer ones are whole */
+    double elapsed_s; /* the run took so far */
+    struct state_data data;
+    struct config config;
+    json_t *flags; /* {"name": "text"}, every flag as resolved; owned */
+};
+
+/* Write RUN_DIR/step_N; p has moments. One that is there already is replaced. On failure -1 with
+   why(), and nothing of it is left. */
+must_check int state_save(const struct state *s, const struct params *p, const char *run_dir);
+
+/* Read state.json of a step directory, and check that the files it names are there and as long as
+   it says. */
+must_check int state_read(struct state *s, const char *step_dir);
+void state_close(struct state *s); /* harmless when closed */
+
+/* Fill p's masters, or its masters and moments, from a step directory; working copies are brought
+   up to date. Hashes are checked. Every tensor must be one of p's, of its shape and fp32, and
+   every one of p's must be there: else -1 with why() listing those missing and those too many. */
+must_check int state_load_params(struct params *p, const char *step_dir);
+must_check int state_load_all(struct params *p, const char *step_dir);
+
+/* Turn a path people give into a step directory: one itself, or a run's directory with `latest`. */
+must_check int state_find(char step_dir[PATH_MAX], const char *path);
+
+#endif
