@@ -316,6 +316,8 @@ static int encode_literal(struct encoder *e, const uint8_t *text, size_t bytes, 
 int encoder_encode(struct encoder *e, const void *text, size_t bytes, enum special special,
                    struct ids *out)
 {
+    if (bytes == 0)
+        return 0;
     return special == SPECIAL_LITERAL ? encode_literal(e, text, bytes, out)
                                       : encode_plain(e, text, bytes, out);
 }
