@@ -1,0 +1,220 @@
+// cuda/device.cu -- one GPU, one stream: where arrays live, and the first thing that went wrong.
+#include "device.cuh"
+#include "real.h"
+
+#include <stdio.h>
+#include <time.h>
+
+cudaStream_t device_stream;
+cublasHandle_t device_blas;
+
+// cuBLAS may use this much; given once, so that it allocates nothing later and its results repeat.
+enum { BLAS_WORKSPACE_BYTES = 32 << 20 };
+
+static void *blas_workspace;
+static void *workspace;
+static size_t workspace_bytes;
+static char failure[256]; // the first, kept; empty while all is well
+
+// ---- what went wrong --------------------------------------------------------------------------
+
+void device_fail(const char *what, const char *reason)
+{
+    if (!failure[0])
+        snprintf(failure, sizeof failure, "%.100s: %.150s", what, reason);
+}
+
+static void check(const char *what, cudaError_t e)
+{
+    if (e)
+        device_fail(what, cudaGetErrorString(e));
+}
+
+void launch_check(const char *what)
+{
+    check(what, cudaGetLastError());
+}
+
+// ---- open and close -----------------------------------------------------------------------------
+
+static const char *refuse(const char *what, const char *reason)
+{
+    static char sentence[512];
+    snprintf(sentence, sizeof sentence, "%.250s: %.250s", what, reason);
+    return sentence;
+}
+
+const char *device_open(int threads)
+{
+    (void)threads;
+    int count = 0;
+    cudaError_t e = cudaGetDeviceCount(&count);
+    if (e || count == 0)
+        return refuse("no CUDA device can be used", e ? cudaGetErrorString(e) : "none is visible");
+    cudaDeviceProp gpu;
+    if ((e = cudaSetDevice(0)) || (e = cudaGetDeviceProperties(&gpu, 0)))
+        return refuse("the first CUDA device cannot be used", cudaGetErrorString(e));
+    if (gpu.major < 8)
+        return refuse(gpu.name, "too old: compute capability 8.0 or later is needed");
+    if ((e = cudaStreamCreateWithFlags(&device_stream, cudaStreamNonBlocking)) ||
+        (e = cudaMalloc(&blas_workspace, BLAS_WORKSPACE_BYTES)))
+        return refuse(gpu.name, cudaGetErrorString(e));
+    cublasStatus_t s;
+    if ((s = cublasCreate(&device_blas)) || (s = cublasSetStream(device_blas, device_stream)) ||
+        (s = cublasSetWorkspace(device_blas, blas_workspace, BLAS_WORKSPACE_BYTES)))
+        return refuse("cuBLAS does not start", cublasGetStatusString(s));
+    return NULL;
+}
+
+void device_close(void)
+{
+    if (device_blas)
+        cublasDestroy(device_blas);
+    cudaFree(workspace);
+    cudaFree(blas_workspace);
+    if (device_stream)
+        cudaStreamDestroy(device_stream);
+    device_blas = NULL;
+    device_stream = NULL;
+    workspace = blas_workspace = NULL;
+    workspace_bytes = 0;
+}
+
+const char *device_kind(void)
+{
+    return "cuda";
+}
+
+const char *device_describe(void)
+{
+    static char line[400];
+    cudaDeviceProp gpu;
+    int blas = 0;
+    if (cudaGetDeviceProperties(&gpu, 0) || cublasGetVersion(device_blas, &blas))
+        return "a CUDA device that does not answer";
+    snprintf(line, sizeof line, "%s, sm_%d%d, %d multiprocessors, %.1f GiB, cuBLAS %d, %s",
+             gpu.name, gpu.major, gpu.minor, gpu.multiProcessorCount,
+             gpu.totalGlobalMem / 1073741824.0, blas, REAL_NAME);
+    return line;
+}
+
+// ---- memory -----------------------------------------------------------------------------------
+
+size_t device_free_bytes(void)
+{
+    size_t free_bytes = 0, total_bytes;
+    check("cudaMemGetInfo", cudaMemGetInfo(&free_bytes, &total_bytes));
+    return free_bytes;
+}
+
+void *device_alloc(size_t bytes)
+{
+    void *p;
+    if (cudaMalloc(&p, bytes ? bytes : 1)) {
+        cudaGetLastError(); // the caller is told here, and no launch is to blame
+        return NULL;
+    }
+    device_zero(p, bytes);
+    return p;
+}
+
+void device_free(void *p)
+{
+    check("device_free", cudaFree(p));
+}
+
+static void copy(const char *what, void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    if (bytes)
+        check(what, cudaMemcpyAsync(to, from, bytes, kind, device_stream));
+}
+
+static void wait(const char *what)
+{
+    check(what, cudaStreamSynchronize(device_stream));
+}
+
+void device_put(void *device, const void *host, size_t bytes)
+{
+    copy("device_put", device, host, bytes, cudaMemcpyHostToDevice);
+    wait("device_put");
+}
+
+void device_get(void *host, const void *device, size_t bytes)
+{
+    copy("device_get", host, device, bytes, cudaMemcpyDeviceToHost);
+    wait("device_get");
+}
+
+void device_copy(void *to, const void *from, size_t bytes)
+{
+    copy("device_copy", to, from, bytes, cudaMemcpyDeviceToDevice);
+}
+
+void device_zero(void *p, size_t bytes)
+{
+    if (bytes)
+        check("device_zero", cudaMemsetAsync(p, 0, bytes, device_stream));
+}
+
+void device_reserve(size_t bytes)
+{
+    if (bytes <= workspace_bytes)
+        return;
+    wait("device_workspace"); // kernels may still use the old one
+    check("device_workspace", cudaFree(workspace));
+    workspace_bytes = 0;
+    workspace = NULL;
+    cudaError_t e = cudaMalloc(&workspace, bytes);
+    check("device_workspace", e);
+    if (e)
+        cudaGetLastError();
+    else
+        workspace_bytes = bytes;
+}
+
+void *device_workspace(size_t bytes)
+{
+    device_reserve(bytes);
+    return workspace;
+}
+
+// ---- waiting ------------------------------------------------------------------------------------
+
+const char *device_sync(void)
+{
+    wait("the device");
+    launch_check("the device");
+    return failure[0] ? failure : NULL;
+}
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Products are doubled in size until one takes long enough to be timed.
+double device_matmul_gflops(void)
+{
+    for (int n = 256;; n *= 2) {
+        float *a = (float *)device_alloc(sizeof *a * 3 * n * n);
+        if (!a)
+            return 0;
+        const float one = 1, zero = 0;
+        double best_s = 1e9;
+        for (int run = 0; run < 3; run++) { // the first also loads the library's kernels
+            double begin = now_s();
+            cublasGemmEx(device_blas, CUBLAS_OP_N, CUBLAS_OP_N, n, n, n, &one, a, CUDA_R_32F, n,
+                         a + (size_t)n * n, CUDA_R_32F, n, &zero, a + 2 * (size_t)n * n, CUDA_R_32F,
+                         n, CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT);
+            wait("device_matmul_gflops");
+            double s = now_s() - begin;
+            best_s = s < best_s ? s : best_s;
+        }
+        device_free(a);
+        if (best_s > 10e-3 || n >= 8192)
+            return 2e-9 * n * n * n / best_s;
+    }
+}
