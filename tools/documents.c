@@ -51,7 +51,8 @@ static bool grow(void *array, size_t *room, size_t need, size_t size)
 
 uint8_t *documents_raw(struct documents *d, size_t bytes)
 {
-    if (grow(&d->raw, &d->raw_room, d->raw_bytes + bytes, 1))
+    /* One more than asked for, so that no bytes have an address too. */
+    if (grow(&d->raw, &d->raw_room, d->raw_bytes + bytes + 1, 1))
         return d->raw + d->raw_bytes;
     fail("out of memory for a document of more than %zu bytes", bytes);
     return NULL;
