@@ -128,6 +128,17 @@ test:
 
 # ---- rules -------------------------------------------------------------------------------------
 
+# Objects are made again when how they are made has changed; of the version only the label is.
+HOW := $(CC) $(CXX) $(CFLAGS) $(CFLAGS.kernels) $(CXXFLAGS)
+ifeq ($(BACKEND),cuda)
+HOW += $(NVCC) $(NVFLAGS)
+endif
+HOW := $(filter-out -Werror -DTTT_VERSION=%,$(HOW))
+ifneq ($(HOW),$(file <$B/obj/how))
+$(shell mkdir -p $B/obj)
+$(file >$B/obj/how,$(HOW))
+endif
+
 $B/obj/lib%.a:
 	@rm -f $@
 	@ar rcs $@ $^
@@ -152,21 +163,21 @@ $(HOST_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.tools) $(L
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.tools) $(LIBS.formats) -lpthread -lm
 
-$B/obj/%.c.o: %.c
+$B/obj/%.c.o: %.c $B/obj/how
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CFLAGS.$(room)) $(SEES.$(room)) -c $< -o $@
 
-$B/obj/%.cc.o: %.cc
+$B/obj/%.cc.o: %.cc $B/obj/how
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -Itests/emulated -Ikernels -c $< -o $@
 
 ifeq ($(BACKEND),emulated)
 # The same text, compiled by a plain C++ compiler against headers that run each thread as a fiber.
-$B/obj/%.cu.o: %.cu
+$B/obj/%.cu.o: %.cu $B/obj/how
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -x c++ -Itests/emulated -Ikernels -Ikernels/cuda -c $< -o $@
 else
-$B/obj/%.cu.o: %.cu
+$B/obj/%.cu.o: %.cu $B/obj/how
 	@mkdir -p $(@D)
 	$(NVCC) $(NVFLAGS) -Ikernels -Ikernels/cuda -c $< -o $@
 endif
