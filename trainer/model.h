@@ -63,17 +63,18 @@ struct model {
     real *x_out, *h_out;            /* [rows][width], before and after ln_f */
     float *rms_out;                 /* [rows] */
     float *logits;                  /* [chunk_rows][vocab] */
-    real *dlogits;           /* [chunk_rows][vocab]; the logits themselves where real is float */
-    real *dx, *dh, *dy;      /* [rows][width], as the rest while training only */
-    real *dw1_out, *dw3_out; /* [rows][intermediate] */
+    real *dlogits;      /* [chunk_rows][vocab]; the logits themselves where real is float */
+    real *dx, *dh, *dy; /* [rows][width], as the rest while training only */
+    real *dgated;       /* [rows][intermediate] */
     struct mixer_ttt_scratch ttt;
     float *curves;    /* [4][seq / mini_batch] */
-    float *host_rows; /* [3][rows] on the host, owned */
+    float *host_rows; /* [5][rows] on the host, owned: weight, then what comes back */
 };
 
-/* Add to a plan everything the model and its parameters will take. config_check has passed. */
-void model_plan(struct plan *plan, const struct config *c, const struct params *p, int batch,
-                int seq, bool training);
+/* Add to a plan everything that params_alloc and model_open will take; p is listed. -1 with why()
+   when the configuration cannot run or a micro-batch of this size cannot be counted. */
+must_check int model_plan(struct plan *plan, const struct config *c, struct params *p, int batch,
+                          int seq, bool training);
 
 /* params are listed and allocated. training: keep activations and be able to run backward;
    otherwise all blocks share one set. -1 with why(). */
