@@ -35,8 +35,8 @@ struct state {
     json_t *flags; /* {"name": "text"}, every flag as resolved; owned */
 };
 
-/* Write RUN_DIR/step_N; p has moments. One that is there already is replaced. On failure -1 with
-   why(), and nothing of it is left. */
+/* Write RUN_DIR/step_N; p has moments. One that is there already is replaced once the new
+   one is whole. On failure -1 with why(), and what was there before is untouched. */
 must_check int state_save(const struct state *s, const struct params *p, const char *run_dir);
 
 /* Read state.json of a step directory, and check that the files it names are there and as long as

@@ -1,0 +1,151 @@
+/* rundir.c -- the directory of a run, EXP_DIR/EXP_NAME: its checkpoints, and which is the newest.
+ */
+#include "rundir.h"
+#include "file.h"
+#include "state.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int rundir_path(const char *run_dir, const char *name, char path[PATH_MAX])
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", run_dir, name) >= PATH_MAX)
+        return fail("%s/%s: the path is too long", run_dir, name);
+    return 0;
+}
+
+int rundir_remove(const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return errno == ENOENT ? 0 : fail("%s: %s", dir, strerror(errno));
+    int status = 0;
+    for (struct dirent *e; !status && (e = readdir(d));)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(d), e->d_name, 0))
+            status = fail("%s/%s: %s", dir, e->d_name, strerror(errno));
+    closedir(d);
+    if (!status && rmdir(dir))
+        status = fail("%s: %s", dir, strerror(errno));
+    return status;
+}
+
+/* N of "step_N", written without leading zeros; 0 for other names. *rest is what follows N. */
+static int64_t step_of(const char *name, const char **rest)
+{
+    char *end;
+    if (strncmp(name, "step_", 5) || name[5] < '1' || name[5] > '9')
+        return 0;
+    errno = 0;
+    int64_t step = strtoll(name + 5, &end, 10);
+    *rest = end;
+    return errno ? 0 : step;
+}
+
+/* Call `visit` for each "step_N..." in a run's directory. */
+static int each_step(const char *dir,
+                     int (*visit)(const char *path, int64_t step, const char *rest, void *arg),
+                     void *arg)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return fail("%s: %s", dir, strerror(errno));
+    int status = 0;
+    for (struct dirent *e; !status && (e = readdir(d));) {
+        char path[PATH_MAX];
+        const char *rest = "";
+        int64_t step = step_of(e->d_name, &rest);
+        if (step)
+            status = rundir_path(dir, e->d_name, path) ? -1 : visit(path, step, rest, arg);
+    }
+    closedir(d);
+    return status;
+}
+
+static int remove_leftover(const char *path, int64_t step, const char *rest, void *arg)
+{
+    (void)step, (void)arg;
+    return !strncmp(rest, ".part.", 6) || !strncmp(rest, ".old.", 5) ? rundir_remove(path) : 0;
+}
+
+int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name)
+{
+    *r = (struct rundir){.lock_fd = -1};
+    if (rundir_path(exp_dir, exp_name, r->path) || make_dirs(r->path))
+        return -1;
+    r->lock_fd = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r->lock_fd < 0)
+        return fail("%s: %s", r->path, strerror(errno));
+    /* Some network file systems have no locks; the run can do without. */
+    if (flock(r->lock_fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        fail("%s: another ttt-train is writing here; wait for it, or choose another --exp_name",
+             r->path);
+    else if (!each_step(r->path, remove_leftover, NULL))
+        return 0;
+    rundir_close(r);
+    return -1;
+}
+
+void rundir_close(struct rundir *r)
+{
+    if (*r->path && r->lock_fd >= 0)
+        close(r->lock_fd);
+    *r = (struct rundir){0};
+}
+
+int rundir_latest(const char *run_dir, int64_t *step)
+{
+    char path[PATH_MAX], name[64] = "";
+    *step = 0;
+    if (rundir_path(run_dir, "latest", path))
+        return -1;
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return errno == ENOENT ? 0 : fail("%s: %s", path, strerror(errno));
+    char *got = fgets(name, sizeof name, f);
+    fclose(f);
+    name[strcspn(name, "\n")] = 0;
+    const char *rest = "";
+    *step = got ? step_of(name, &rest) : 0;
+    if (!*step || *rest)
+        return fail("%s: holds \"%s\"; expected the name of a checkpoint beside it, such as "
+                    "step_100",
+                    path, name);
+    return 0;
+}
+
+int rundir_point(const struct rundir *r, int64_t step)
+{
+    char path[PATH_MAX], text[32];
+    struct writer w;
+    int n = snprintf(text, sizeof text, "step_%" PRId64 "\n", step);
+    if (rundir_path(r->path, "latest", path) || writer_open(&w, path))
+        return -1;
+    if (!writer_put(&w, text, (size_t)n))
+        return writer_commit(&w);
+    writer_abandon(&w);
+    return -1;
+}
+
+static int remove_rolling(const char *path, int64_t step, const char *rest, void *keep)
+{
+    struct state s;
+    if (*rest || step == *(const int64_t *)keep)
+        return 0;
+    if (state_read(&s, path)) /* whatever this is, it is not ours to remove */
+        return 0;
+    bool milestone = s.milestone;
+    state_close(&s);
+    return milestone ? 0 : rundir_remove(path);
+}
+
+int rundir_sweep(const struct rundir *r, int64_t step)
+{
+    return each_step(r->path, remove_rolling, &step);
+}

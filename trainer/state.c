@@ -1,0 +1,279 @@
+/* state.c -- a checkpoint: one directory that holds everything a run needs to go on. */
+#include "state.h"
+#include "arrays.h"
+#include "file.h"
+#include "rundir.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FORMAT = 1 };
+
+static const char PARAMS[] = "params.safetensors", MOMENTS[] = "moments.safetensors";
+static const char STATE[] = "state.json";
+
+/* ---- writing ------------------------------------------------------------------------------ */
+
+static json_t *file_to_json(const char *path, const struct xxh3 *digest)
+{
+    struct stat st;
+    return stat(path, &st)
+               ? NULL
+               : json_pack("{s:I, s:s}", "bytes", (json_int_t)st.st_size, "xxh3", digest->hex);
+}
+
+static json_t *to_json(const struct state *s)
+{
+    const struct state_data *d = &s->data;
+    json_t *data = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "order", d->order, "seed",
+                             (json_int_t)d->seed, "windows", (json_int_t)d->windows, "seq_length",
+                             (json_int_t)d->seq_length, "global_batch_size",
+                             (json_int_t)d->global_batch_size, "epoch", (json_int_t)d->epoch,
+                             "position", (json_int_t)d->position, "manifest", d->manifest.hex);
+    return json_pack("{s:i, s:s, s:I, s:b, s:f, s:o, s:o, s:O}", "format", (int)FORMAT, "version",
+                     TTT_VERSION, "step", (json_int_t)s->step, "milestone", (int)s->milestone,
+                     "elapsed_s", s->elapsed_s, "data", data, "config", config_to_json(&s->config),
+                     "flags", s->flags);
+}
+
+static int write_json(const char *path, const json_t *root)
+{
+    struct writer w;
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    if (!text)
+        return fail("%s: out of memory", path);
+    int status = writer_open(&w, path);
+    if (!status) {
+        status = writer_put(&w, text, strlen(text)) || writer_put(&w, "\n", 1);
+        if (status)
+            writer_abandon(&w);
+        else
+            status = writer_commit(&w);
+    }
+    free(text);
+    return status ? -1 : 0;
+}
+
+/* Fill a directory; its name is not yet the checkpoint's. */
+static int fill(const struct state *s, const struct params *p, const char *dir)
+{
+    char params_path[PATH_MAX], moments_path[PATH_MAX], state_path[PATH_MAX];
+    if (rundir_path(dir, PARAMS, params_path) || rundir_path(dir, MOMENTS, moments_path) ||
+        rundir_path(dir, STATE, state_path))
+        return -1;
+    if (mkdir(dir, 0777))
+        return fail("%s: %s", dir, strerror(errno));
+    const struct arrays_family masters = {"", p->master};
+    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}};
+    struct xxh3 params_digest, moments_digest;
+    if (arrays_save(params_path, p, &masters, 1, &params_digest) ||
+        arrays_save(moments_path, p, moments, 2, &moments_digest))
+        return -1;
+    json_t *root = to_json(s);
+    json_t *files = json_pack("{s:o, s:o}", PARAMS, file_to_json(params_path, &params_digest),
+                              MOMENTS, file_to_json(moments_path, &moments_digest));
+    int status = root && !json_object_set_new(root, "files", files)
+                     ? write_json(state_path, root)
+                     : fail("%s: out of memory", state_path);
+    json_decref(root);
+    return status;
+}
+
+/* Give the whole directory its name, in place of an older one if there is one. */
+static int publish(const char *part, const char *path)
+{
+    char old[PATH_MAX];
+    if (snprintf(old, sizeof old, "%s.old.%ld", path, (long)getpid()) >= (int)sizeof old)
+        return fail("%s: the path is too long", path);
+    bool replaces = !rename(path, old);
+    if (!replaces && errno != ENOENT)
+        return fail("%s: cannot be replaced: %s", path, strerror(errno));
+    if (rename(part, path)) {
+        fail("%s: %s", path, strerror(errno));
+        if (replaces)
+            (void)!rename(old, path);
+        return -1;
+    }
+    return sync_parent(path) || (replaces && rundir_remove(old)) ? -1 : 0;
+}
+
+int state_save(const struct state *s, const struct params *p, const char *run_dir)
+{
+    char path[PATH_MAX], part[PATH_MAX], name[32];
+    snprintf(name, sizeof name, "step_%" PRId64, s->step);
+    if (rundir_path(run_dir, name, path))
+        return -1;
+    if (snprintf(part, sizeof part, "%s.part.%ld", path, (long)getpid()) >= (int)sizeof part)
+        return fail("%s: the path is too long", path);
+    if (!fill(s, p, part) && !publish(part, path))
+        return 0;
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", why());
+    if (rundir_remove(part))
+        return fail("%s; and %s", sentence, why());
+    return fail("%s", sentence);
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+/* A file that state.json names, and its hash. */
+static int read_file(const json_t *root, const char *step_dir, const char *name,
+                     struct xxh3 *digest)
+{
+    char path[PATH_MAX];
+    json_int_t bytes;
+    const char *hex;
+    struct stat st;
+    if (rundir_path(step_dir, name, path))
+        return -1;
+    if (json_unpack((json_t *)root, "{s:{s:{s:I, s:s}}}", "files", name, "bytes", &bytes, "xxh3",
+                    &hex) ||
+        strlen(hex) != 32)
+        return fail("%s/%s: does not tell the length and hash of %s", step_dir, STATE, name);
+    if (stat(path, &st))
+        return fail("%s: %s", path, strerror(errno));
+    if (st.st_size != bytes)
+        return fail("%s: %lld bytes, but %s says %lld; the checkpoint is not whole", path,
+                    (long long)st.st_size, STATE, (long long)bytes);
+    memcpy(digest->hex, hex, sizeof digest->hex);
+    return 0;
+}
+
+/* The object in step_dir/state.json; the caller's reference, or NULL with why(). */
+static json_t *open_json(const char *step_dir)
+{
+    char path[PATH_MAX];
+    struct map m;
+    if (rundir_path(step_dir, STATE, path) || map_open(&m, path))
+        return NULL;
+    json_error_t error;
+    json_t *root = json_loadb((const char *)m.data, m.bytes, JSON_REJECT_DUPLICATES, &error);
+    map_close(&m);
+    json_int_t format = json_integer_value(json_object_get(root, "format"));
+    if (root && format == FORMAT)
+        return root;
+    if (!root)
+        fail("%s: line %d: %s", path, error.line, error.text);
+    else
+        fail("%s: not a checkpoint of format %d, which this version reads", path, (int)FORMAT);
+    json_decref(root);
+    return NULL;
+}
+
+static int read_data(struct state_data *d, const json_t *root, const char *step_dir)
+{
+    const char *order, *manifest;
+    json_int_t seed, windows, seq, batch, epoch, position;
+    if (json_unpack((json_t *)json_object_get(root, "data"),
+                    "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "order", &order, "seed", &seed,
+                    "windows", &windows, "seq_length", &seq, "global_batch_size", &batch, "epoch",
+                    &epoch, "position", &position, "manifest", &manifest) ||
+        strlen(order) >= sizeof d->order || strlen(manifest) >= sizeof d->manifest.hex ||
+        windows < 1 || seq < 1 || batch < 1 || epoch < 1 || position < 0 || position > windows)
+        return fail("%s/%s: \"data\" does not tell a place in a dataset", step_dir, STATE);
+    *d = (struct state_data){.seed = seed,
+                             .windows = (uint64_t)windows,
+                             .seq_length = (uint64_t)seq,
+                             .global_batch_size = (uint64_t)batch,
+                             .epoch = (uint64_t)epoch,
+                             .position = (uint64_t)position};
+    strcpy(d->order, order);
+    strcpy(d->manifest.hex, manifest);
+    return 0;
+}
+
+static int read_members(struct state *s, json_t *root, const char *step_dir)
+{
+    char path[PATH_MAX];
+    struct xxh3 unused;
+    json_t *config, *flags;
+    json_int_t step;
+    int milestone;
+    if (rundir_path(step_dir, STATE, path))
+        return -1;
+    if (json_unpack(root, "{s:I, s:b, s:F, s:o, s:o}", "step", &step, "milestone", &milestone,
+                    "elapsed_s", &s->elapsed_s, "config", &config, "flags", &flags) ||
+        step < 1 || !json_is_object(flags))
+        return fail("%s: a member is missing or of the wrong kind", path);
+    s->step = step;
+    s->milestone = milestone;
+    s->flags = json_incref(flags);
+    if (config_load(&s->config, "125m") || config_from_json(&s->config, config, path))
+        return -1;
+    return read_data(&s->data, root, step_dir) || read_file(root, step_dir, PARAMS, &unused) ||
+                   read_file(root, step_dir, MOMENTS, &unused)
+               ? -1
+               : 0;
+}
+
+int state_read(struct state *s, const char *step_dir)
+{
+    *s = (struct state){0};
+    json_t *root = open_json(step_dir);
+    if (!root)
+        return -1;
+    int status = read_members(s, root, step_dir);
+    json_decref(root);
+    if (status)
+        state_close(s);
+    return status;
+}
+
+void state_close(struct state *s)
+{
+    json_decref(s->flags);
+    *s = (struct state){0};
+}
+
+static int load(struct params *p, const char *step_dir, const char *name,
+                const struct arrays_family *family, int families)
+{
+    char path[PATH_MAX];
+    struct xxh3 digest;
+    json_t *root = open_json(step_dir);
+    if (!root)
+        return -1;
+    int status = read_file(root, step_dir, name, &digest) || rundir_path(step_dir, name, path) ||
+                         arrays_load(path, p, family, families, &digest)
+                     ? -1
+                     : 0;
+    json_decref(root);
+    return status;
+}
+
+int state_load_params(struct params *p, const char *step_dir)
+{
+    const struct arrays_family masters = {"", p->master};
+    if (load(p, step_dir, PARAMS, &masters, 1))
+        return -1;
+    params_refresh(p);
+    return 0;
+}
+
+int state_load_all(struct params *p, const char *step_dir)
+{
+    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}};
+    return state_load_params(p, step_dir) || load(p, step_dir, MOMENTS, moments, 2) ? -1 : 0;
+}
+
+int state_find(char step_dir[PATH_MAX], const char *path)
+{
+    char json[PATH_MAX], name[32];
+    int64_t step;
+    if (rundir_path(path, STATE, json))
+        return -1;
+    if (!access(json, F_OK)) {
+        if (snprintf(step_dir, PATH_MAX, "%s", path) >= PATH_MAX)
+            return fail("%s: the path is too long", path);
+        return 0;
+    }
+    if (rundir_latest(path, &step))
+        return -1;
+    if (!step)
+        return fail("%s: neither a checkpoint (no %s) nor a run with one (no latest)", path, STATE);
+    snprintf(name, sizeof name, "step_%" PRId64, step);
+    return rundir_path(path, name, step_dir);
+}
