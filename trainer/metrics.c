@@ -1,0 +1,149 @@
+/* metrics.c -- metrics.jsonl, one JSON object a line. */
+#include "metrics.h"
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The step a line tells of; 0 when it is no such line, as the last of a killed run may be. */
+static int64_t step_of(const char *line, size_t bytes)
+{
+    json_t *object = json_loadb(line, bytes, 0, NULL);
+    int64_t step = json_integer_value(json_object_get(object, "step"));
+    json_decref(object);
+    return step;
+}
+
+/* Bytes of the whole lines up to `step`. */
+static size_t bytes_to_keep(const struct map *m, int64_t step)
+{
+    size_t at = 0;
+    while (at < m->bytes) {
+        const uint8_t *end = memchr(m->data + at, '\n', m->bytes - at);
+        if (!end)
+            break;
+        int64_t of = step_of((const char *)m->data + at, (size_t)(end - m->data) - at);
+        if (of < 1 || of > step)
+            break;
+        at = (size_t)(end - m->data) + 1;
+    }
+    return at;
+}
+
+static int cut(const char *path, int64_t step)
+{
+    struct map m;
+    if (access(path, F_OK))
+        return 0;
+    if (map_open(&m, path))
+        return -1;
+    size_t keep = bytes_to_keep(&m, step);
+    struct writer w;
+    int status = 0;
+    if (keep < m.bytes) {
+        status = writer_open(&w, path);
+        if (!status && writer_put(&w, m.data, keep)) {
+            writer_abandon(&w);
+            status = -1;
+        }
+        if (!status)
+            status = writer_commit(&w);
+    }
+    map_close(&m);
+    return status;
+}
+
+int metrics_open(struct metrics *m, const char *path, int64_t step)
+{
+    *m = (struct metrics){0};
+    if (snprintf(m->path, sizeof m->path, "%s", path) >= (int)sizeof m->path)
+        return fail("%s: the path is too long", path);
+    if (cut(path, step))
+        return -1;
+    m->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (m->fd < 0)
+        return fail("%s: %s", path, strerror(errno));
+    m->good_bytes = lseek(m->fd, 0, SEEK_END);
+    m->line = open_memstream(&m->text, &m->text_bytes);
+    if (m->line)
+        return 0;
+    close(m->fd);
+    return fail("%s: out of memory", path);
+}
+
+void metrics_close(struct metrics *m)
+{
+    if (m->line) {
+        fclose(m->line);
+        free(m->text);
+        close(m->fd);
+    }
+    *m = (struct metrics){0};
+}
+
+/* Write what was collected, or leave the file as it was. */
+static int flush(struct metrics *m)
+{
+    fflush(m->line);
+    size_t bytes = m->text_bytes, done = 0;
+    int status = 0;
+    while (done < bytes && !status) {
+        ssize_t n = write(m->fd, m->text + done, bytes - done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (errno != EINTR)
+            status = fail("%s: %s", m->path, strerror(errno));
+    }
+    if (!status)
+        m->good_bytes += (int64_t)bytes;
+    else if (ftruncate(m->fd, m->good_bytes))
+        status = fail("%s: a line is cut: %s", m->path, strerror(errno));
+    rewind(m->line);
+    return status;
+}
+
+int metrics_put(struct metrics *m, const struct metrics_step *s)
+{
+    fprintf(m->line,
+            "{\"step\": %" PRId64 ", \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": %.9g, "
+            "\"tokens_per_s\": %.1f, \"elapsed_s\": %.3f}\n",
+            s->step, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_s, s->elapsed_s);
+    return flush(m);
+}
+
+int metrics_put_stats(struct metrics *m, int64_t step, const double *curves, int layers, int points,
+                      int mini_batch)
+{
+    for (int l = 0; l < layers; l++) {
+        fprintf(m->line, "{\"step\": %" PRId64 ", \"layer\": %d, \"x\": [", step, l);
+        for (int i = 0; i < points; i++)
+            fprintf(m->line, "%s%lld", i ? ", " : "", (long long)mini_batch * (i + 1));
+        fprintf(m->line, "], \"ttt_stats\": [");
+        for (int c = 0; c < 4; c++) {
+            fprintf(m->line, "%s[", c ? ", " : "");
+            for (int i = 0; i < points; i++)
+                fprintf(m->line, "%s%.9g", i ? ", " : "", (float)*curves++);
+            fprintf(m->line, "]");
+        }
+        fprintf(m->line, "]}\n");
+    }
+    return flush(m);
+}
+
+int metrics_put_validation(struct metrics *m, int64_t step, double loss, uint64_t tokens)
+{
+    fprintf(m->line, "{\"step\": %" PRId64 ", \"val_loss\": %.9g, \"val_tokens\": %" PRIu64 "}\n",
+            step, (float)loss, tokens);
+    return flush(m);
+}
+
+int metrics_sync(struct metrics *m)
+{
+    if (fsync(m->fd) && errno != EINVAL)
+        return fail("%s: %s", m->path, strerror(errno));
+    return 0;
+}

@@ -1,0 +1,49 @@
+/* metrics.h -- metrics.jsonl, one JSON object a line.
+
+     {"step", "loss", "grad_norm", "learning_rate", "tokens_per_s", "elapsed_s"}   every step
+     {"step", "layer", "x", "ttt_stats"}    at milestones: the ends of the mini-batches, and the
+                                            four curves of docs/model.md over them
+     {"step", "val_loss", "val_tokens"}     where the validation data was read
+
+   Floats have nine digits, which restore a float. A line is written whole or not at all. */
+#ifndef METRICS_H
+#define METRICS_H
+
+#include "err.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Zero means closed. Fields are private. */
+struct metrics {
+    char path[PATH_MAX];
+    int fd;
+    int64_t good_bytes; /* of whole lines in the file */
+    FILE *line;         /* collects lines to be written at once, in text */
+    char *text;
+    size_t text_bytes;
+};
+
+/* Open path for appending after the lines of steps up to `step`: later ones, which a killed run
+   left, are cut off, atomically. Step 0 begins anew. */
+must_check int metrics_open(struct metrics *m, const char *path, int64_t step);
+void metrics_close(struct metrics *m); /* harmless when closed */
+
+struct metrics_step {
+    int64_t step;
+    float loss, grad_norm, learning_rate; /* as the reference logs them */
+    double tokens_per_s, elapsed_s;
+};
+
+must_check int metrics_put(struct metrics *m, const struct metrics_step *s);
+/* curves [layers][4][points]; x of point i is mini_batch * (i + 1). */
+must_check int metrics_put_stats(struct metrics *m, int64_t step, const double *curves, int layers,
+                                 int points, int mini_batch);
+must_check int metrics_put_validation(struct metrics *m, int64_t step, double loss,
+                                      uint64_t tokens);
+
+/* Make what was put survive a power cut: before a checkpoint that says so many steps are done. */
+must_check int metrics_sync(struct metrics *m);
+
+#endif
