@@ -11,12 +11,10 @@ enum { CHECK_BYTES = sizeof ",\"check\":\"01234567\"}" - 1 };
 
 static void file_free(struct manifest_file *f)
 {
-    free(f->path);
-    free(f->dtype);
-    free(f->tokenizer_name);
-    free(f->options);
-    free(f->source.name);
-    free(f->version);
+    const char *const owned[] = {f->path,    f->dtype,       f->tokenizer_name,
+                                 f->options, f->source.name, f->version};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
+        free((void *)owned[i]);
 }
 
 void manifest_free(struct manifest *m)
@@ -161,9 +159,10 @@ static int line_take(struct manifest *m, json_t *line, size_t number, size_t lin
     f.crc32c = (uint32_t)strtoul(crc, NULL, 16);
     memcpy(f.tokenizer.hex, tokenizer, sizeof f.tokenizer.hex);
     memcpy(f.xxh3.hex, xxh3, sizeof f.xxh3.hex);
-    f.options = json_dumps(options, JSON_COMPACT);
-    int status = f.options ? manifest_add(m, &f) : fail("out of memory");
-    free(f.options);
+    char *text = json_dumps(options, JSON_COMPACT);
+    f.options = text;
+    int status = text ? manifest_add(m, &f) : fail("out of memory");
+    free(text);
     return status;
 }
 

@@ -28,23 +28,23 @@
 #define MANIFEST_NAME "manifest.jsonl"
 
 struct manifest_source {
-    char *name; /* owned; the file's name without its folder */
+    const char *name; /* the file's name without its folder */
     uint64_t documents, tokens, chain;
 };
 
-/* One file. Strings are owned by the manifest. */
+/* One file. Strings are the manifest's once manifest_add has copied them. */
 struct manifest_file {
-    char *path, *dtype;
+    const char *path, *dtype;
     uint64_t bytes, tokens, documents;
     uint32_t vocab_size;
     struct xxh3 tokenizer;
-    char *tokenizer_name;
-    char *options; /* a JSON object */
-    int64_t seed;  /* -1: the splits were given */
+    const char *tokenizer_name;
+    const char *options; /* a JSON object */
+    int64_t seed;        /* -1: the splits were given */
     struct manifest_source source;
     struct xxh3 xxh3;
     uint32_t crc32c;
-    char *version;
+    const char *version;
 };
 
 struct manifest {

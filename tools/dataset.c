@@ -1,0 +1,374 @@
+/* dataset.c -- a dataset directory being written. */
+#include "dataset.h"
+#include "report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+const char *const dataset_split_name[DATASET_SPLITS] = {"train", "validation", "test"};
+
+static const char packing[] = ".packing";
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+/* As Python's repr writes a float between 0 and 1: the shortest digits that restore it. */
+static void ratio_text(char text[32], double ratio)
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, 32, "%.*g", digits, ratio);
+        if (strtod(text, NULL) == ratio)
+            return;
+    }
+}
+
+char *dataset_path(const struct dataset_plan *plan)
+{
+    const char *name = plan->tokenizer_name;
+    char ratio[32], *path;
+    size_t n = strlen(name);
+    if (n == 0 || name[0] == '/' || name[n - 1] == '/' || strstr(name, "//") ||
+        strstr(name, "..")) {
+        fail("--tokenizer-name='%s': expected a name as on the Hugging Face hub, such as "
+             "meta-llama/Llama-2-7b-hf",
+             name);
+        return NULL;
+    }
+    ratio_text(ratio, plan->val_ratio);
+    if (asprintf(
+            &path,
+            "%s/tokenizer_name-%s-val_ratio-%s-val_split_seed-%lld-add_eos-%s-detokenize-False",
+            plan->out, name, ratio, (long long)plan->split_seed,
+            plan->meta.add_eos ? "True" : "False") < 0) {
+        fail("out of memory");
+        return NULL;
+    }
+    return path;
+}
+
+/* DIR/NAME.SUFFIX in a buffer that the next call but three overwrites. */
+static const char *file_path(const char *dir, const char *name, const char *suffix)
+{
+    static char *held[4];
+    static int next;
+    char **path = &held[next++ % 4];
+    free(*path);
+    if (asprintf(path, "%s/%s%s", dir, name, suffix) < 0)
+        abort(); /* a few hundred bytes: nothing sensible can go on */
+    return *path;
+}
+
+/* ---- what the manifest says --------------------------------------------------------------- */
+
+static char *options_of(const struct dataset_plan *plan)
+{
+    char ratio[32];
+    const struct tok_meta *m = &plan->meta;
+    ratio_text(ratio, plan->val_ratio);
+    json_t *stream = json_loads(m->options, JSON_REJECT_DUPLICATES, NULL);
+    json_t *all = json_pack("{ss ss sb sb ss so}", "splits", plan->given ? "given" : "drawn",
+                            "val_ratio", ratio, "add_bos", m->add_bos, "add_eos", m->add_eos,
+                            "special", m->special_text ? "text" : "literal", "stream", stream);
+    char *text = json_dumps(all, JSON_COMPACT);
+    json_decref(all);
+    return text;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* What all lines have in common; options are borrowed. */
+static struct manifest_file line_of(const struct dataset_plan *plan, int split, const char *options)
+{
+    return (struct manifest_file){
+        .vocab_size = plan->meta.vocab_size,
+        .tokenizer = plan->meta.tokenizer,
+        .tokenizer_name = plan->tokenizer_name,
+        .options = options,
+        .seed = plan->given ? -1 : plan->split_seed,
+        .source = plan->source[split],
+        .version = TTT_VERSION,
+    };
+}
+
+static bool same_source(const struct manifest_file *a, const struct manifest_file *b)
+{
+    return !strcmp(a->tokenizer_name, b->tokenizer_name) && !strcmp(a->options, b->options) &&
+           !strcmp(a->tokenizer.hex, b->tokenizer.hex) && a->vocab_size == b->vocab_size &&
+           a->seed == b->seed && a->source.documents == b->source.documents &&
+           a->source.tokens == b->source.tokens && a->source.chain == b->source.chain;
+}
+
+static bool has_bytes(const char *path, uint64_t bytes)
+{
+    struct stat st;
+    return !stat(path, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == bytes;
+}
+
+/* Does a whole dataset of the plan's sources stand in dir? What it says is believed: proving it is
+   ttt-verify's work. */
+static bool stands(const struct dataset_plan *plan, const char *dir)
+{
+    struct manifest m;
+    if (manifest_read(&m, file_path(dir, MANIFEST_NAME, "")))
+        return false;
+    char *options = options_of(plan);
+    bool same = options && m.count > 0;
+    for (size_t i = 0; same && i < m.count; i++)
+        same = has_bytes(file_path(dir, m.files[i].path, ""), m.files[i].bytes);
+    for (int s = 0; same && s < DATASET_SPLITS; s++) {
+        struct manifest_file want = line_of(plan, s, options);
+        const struct manifest_file *have =
+            manifest_find(&m, base_name(file_path(dir, dataset_split_name[s], ".npy")));
+        same = have && same_source(have, &want);
+    }
+    if (same && *plan->tokenizer_pkl)
+        same = manifest_find(&m, "tokenizer.pkl") != NULL;
+    free(options);
+    manifest_free(&m);
+    return same;
+}
+
+/* ---- taking the directory ----------------------------------------------------------------- */
+
+static int take_lock(struct dataset *d)
+{
+    const char *path = file_path(d->dir, packing, "");
+    struct stat here, there;
+    do { /* another program may have removed the file that we just locked */
+        if (d->lock >= 0)
+            close(d->lock);
+        d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (d->lock < 0)
+            return fail("%s: cannot be created: %s", path, strerror(errno));
+        if (flock(d->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+            return fail("%s: another ttt-pack is writing this dataset now", d->dir);
+    } while (fstat(d->lock, &here) || stat(path, &there) || here.st_ino != there.st_ino);
+    return 0;
+}
+
+/* Remove the folders below OUT that are empty. */
+static void remove_empty(const struct dataset *d)
+{
+    size_t out = strlen(d->plan->out);
+    for (char *slash; !rmdir(d->dir) && (slash = strrchr(d->dir, '/')) > d->dir + out;)
+        *slash = 0;
+}
+
+/* clean: nothing of ours is left under a final name, or all of it is. */
+static void leave(struct dataset *d, bool clean)
+{
+    if (d->lock >= 0) {
+        if (clean)
+            unlink(file_path(d->dir, packing, ""));
+        close(d->lock);
+        remove_empty(d);
+    }
+    d->lock = -1;
+    free(d->dir);
+    d->dir = NULL;
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+    return !stat(path, &st);
+}
+
+/* Something that we may not overwrite, or NULL. */
+static const char *in_the_way(const char *dir)
+{
+    for (int s = 0; s < DATASET_SPLITS; s++) {
+        const char *path = file_path(dir, dataset_split_name[s], ".npy");
+        if (exists(path))
+            return path;
+    }
+    const char *path = file_path(dir, MANIFEST_NAME, "");
+    return exists(path) ? path : NULL;
+}
+
+int dataset_open(struct dataset *d, const struct dataset_plan *plan, bool force)
+{
+    *d = (struct dataset){.plan = plan, .lock = -1, .force = force};
+    d->dir = dataset_path(plan);
+    if (!d->dir)
+        return -1;
+    bool was_there = exists(d->dir), known = true;
+    for (int s = 0; s < DATASET_SPLITS; s++)
+        known &= plan->source_known[s];
+    if (was_there) {
+        if (known && stands(plan, d->dir)) {
+            leave(d, false);
+            return 1;
+        }
+        d->left_over = exists(file_path(d->dir, packing, ""));
+        const char *other = in_the_way(d->dir);
+        bool whole = other && exists(file_path(d->dir, MANIFEST_NAME, ""));
+        /* Where sources come from a pipe, commit compares. */
+        if (other && !force && (whole ? known : !d->left_over)) {
+            fail("%s: exists already, from another source or with other options; --force replaces "
+                 "it",
+                 other);
+            goto fail;
+        }
+    }
+    if (make_dirs(d->dir) || take_lock(d))
+        goto fail;
+    return 0;
+fail:
+    leave(d, false);
+    return -1;
+}
+
+/* ---- ids ---------------------------------------------------------------------------------- */
+
+int dataset_begin(struct dataset *d, int split, uint64_t tokens, uint64_t documents)
+{
+    struct dataset_split *s = &d->split[split];
+    const char *name = dataset_split_name[split];
+    enum npy_dtype dtype = d->plan->meta.vocab_size < 65536 ? NPY_U2 : NPY_I4;
+    if (npy_writer_open(&s->ids, file_path(d->dir, name, ".npy"), dtype, tokens))
+        return -1;
+    return npy_writer_open(&s->offsets, file_path(d->dir, name, ".offsets"), NPY_U8, documents + 1);
+}
+
+int dataset_document(struct dataset *d, int split)
+{
+    struct dataset_split *s = &d->split[split];
+    s->documents++;
+    return npy_writer_put(&s->offsets, &s->ids.count, 1);
+}
+
+int dataset_put(struct dataset *d, int split, const uint32_t *ids, size_t count)
+{
+    return npy_writer_put_ids(&d->split[split].ids, ids, count);
+}
+
+/* ---- commit ------------------------------------------------------------------------------- */
+
+static int seal(struct dataset *d, struct manifest *m)
+{
+    char *options = options_of(d->plan);
+    int status = options ? 0 : fail("%s: out of memory", d->dir);
+    for (int i = 0; !status && i < 2 * DATASET_SPLITS; i++) {
+        int s = i / 2;
+        struct dataset_split *split = &d->split[s];
+        struct npy_writer *w = i % 2 ? &split->offsets : &split->ids;
+        if ((i % 2 && npy_writer_put(w, &split->ids.count, 1)) || npy_writer_seal(w)) {
+            status = -1;
+            break;
+        }
+        struct manifest_file f = line_of(d->plan, s, options);
+        f.path = base_name(w->file.path);
+        f.dtype = npy_dtype_name(w->dtype);
+        f.bytes = w->bytes;
+        f.tokens = split->ids.count;
+        f.documents = split->documents;
+        f.xxh3 = w->xxh3;
+        f.crc32c = w->crc32c;
+        status = manifest_add(m, &f);
+    }
+    free(options);
+    return status;
+}
+
+/* Copy the user's pickle, which only the Python reader needs. */
+static int pickle(struct dataset *d, struct writer *w, struct manifest *m)
+{
+    struct map map;
+    const char *from = d->plan->tokenizer_pkl;
+    if (!*from)
+        return 0;
+    if (map_open(&map, from))
+        return -1;
+    int status = writer_open(w, file_path(d->dir, "tokenizer.pkl", ""));
+    if (!status)
+        status = writer_put(w, map.data, map.bytes);
+    if (!status) {
+        struct manifest_file f = m->files[0];
+        f.path = "tokenizer.pkl";
+        f.dtype = "pickle";
+        f.bytes = map.bytes;
+        f.tokens = f.documents = 0;
+        f.xxh3 = xxh3_of(map.data, map.bytes);
+        f.crc32c = crc32c(0, map.data, map.bytes);
+        status = manifest_add(m, &f);
+    }
+    map_close(&map);
+    return status;
+}
+
+static bool same_files(const struct manifest *a, const char *dir)
+{
+    struct manifest b;
+    if (manifest_read(&b, file_path(dir, MANIFEST_NAME, "")))
+        return false;
+    bool same = a->count == b.count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = !strcmp(a->files[i].path, b.files[i].path) &&
+               !strcmp(a->files[i].xxh3.hex, b.files[i].xxh3.hex) &&
+               same_source(&a->files[i], &b.files[i]) &&
+               has_bytes(file_path(dir, b.files[i].path, ""), b.files[i].bytes);
+    manifest_free(&b);
+    return same;
+}
+
+static int rename_all(struct dataset *d, struct writer *pkl, const struct manifest *m)
+{
+    const char *manifest = file_path(d->dir, MANIFEST_NAME, "");
+    if (unlink(manifest) && errno != ENOENT)
+        return fail("%s: cannot be replaced: %s", manifest, strerror(errno));
+    for (int s = 0; s < DATASET_SPLITS; s++)
+        if (npy_writer_commit(&d->split[s].ids) || npy_writer_commit(&d->split[s].offsets))
+            return -1;
+    if (pkl->path && writer_commit(pkl))
+        return -1;
+    return manifest_write(m, file_path(d->dir, MANIFEST_NAME, ""));
+}
+
+int dataset_commit(struct dataset *d)
+{
+    struct manifest m = {0};
+    struct writer pkl = {0};
+    int status = seal(d, &m);
+    if (!status)
+        status = pickle(d, &pkl, &m);
+    if (!status && !d->force && exists(file_path(d->dir, MANIFEST_NAME, ""))) {
+        if (same_files(&m, d->dir))
+            status = 1;
+        else
+            status = fail("%s: holds a dataset of another source or with other options; --force "
+                          "replaces it",
+                          d->dir);
+    }
+    if (!status)
+        status = rename_all(d, &pkl, &m);
+    for (int s = 0; s < DATASET_SPLITS; s++) {
+        npy_writer_abandon(&d->split[s].ids); /* harmless when committed */
+        npy_writer_abandon(&d->split[s].offsets);
+    }
+    writer_abandon(&pkl);
+    manifest_free(&m);
+    /* A run that failed here leaves its mark, so that the next may write over what it left. */
+    leave(d, status >= 0);
+    return status;
+}
+
+void dataset_abandon(struct dataset *d)
+{
+    if (!d->dir)
+        return;
+    for (int s = 0; s < DATASET_SPLITS; s++) {
+        npy_writer_abandon(&d->split[s].ids);
+        npy_writer_abandon(&d->split[s].offsets);
+    }
+    leave(d, !d->left_over);
+}
