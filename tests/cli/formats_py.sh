@@ -129,10 +129,10 @@ def npy_read(path):
     data = open(path, "rb").read()
     assert data[:10] == b"\x93NUMPY\1\0\x76\0" and data[127:128] == b"\n"
     header = eval(data[10:127])
-    assert header["descr"] == "<u2" and not header["fortran_order"]
+    bytes_, form = {"<u2": (2, "H"), "<u8": (8, "Q")}[header["descr"]]
     (n,) = header["shape"]
-    assert len(data) == 128 + 2 * n
-    return struct.unpack("<%dH" % n, data[128:])
+    assert len(data) == 128 + bytes_ * n and not header["fortran_order"]
+    return struct.unpack("<%d%s" % (n, form), data[128:])
 
 def manifest_read(path):
     lines = open(path, "rb").read().split(b"\n")
@@ -169,6 +169,9 @@ folder = "data/tokenizer_name-small-1024-val_ratio-0.1-val_split_seed-2357-add_e
 train, test = npy_read(folder + "train.npy"), npy_read(folder + "test.npy")
 case("arrays hold every document", sorted(train + test) == sorted(i for d in plain["ids"] for i in d))
 case("validation is test", npy_read(folder + "validation.npy") == test)
+starts = npy_read(folder + "train.offsets")
+case("offsets cut train.npy into documents", starts[0] == 0 and starts[-1] == len(train) and
+     all(train[a:b] in plain["ids"] for a, b in zip(starts, starts[1:])))
 files = manifest_read(folder + "manifest.jsonl")
 for entry in files:
     data = open(folder + entry["path"], "rb").read()
