@@ -1,6 +1,7 @@
 /* mixer_ttt.c -- the TTT mixer around its inner loop: projections, convolutions, positions, step
    sizes, inner loop, norm, gate. */
 #include "mixer_ttt.h"
+#include "device.h"
 
 #include <stdio.h>
 
@@ -119,42 +120,112 @@ void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
 
 /* ---- forward ------------------------------------------------------------------------------ */
 
+/* q, k and v before positions; for the kinds with convolutions, u alone and v. */
+static void project(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
+                    const struct params *p, int rows, int width)
+{
+    if (a->u) {
+        matmul(a->u, h, param_work(p, ids->wq), NN, rows, width, width, 0);
+    } else {
+        matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, width, 0);
+        matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, width, 0);
+    }
+    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, width, 0);
+}
+
+/* Positions start again with every mini-batch. */
+static void turn(real *x, int first, const struct config *c, const struct ttt_shape *s,
+                 bool inverse)
+{
+    rope(x, s->batch, s->seq, s->heads, s->head_dim, first, s->mini_batch, (float)c->rope_theta,
+         inverse);
+}
+
+/* From what the inner loop wrote to y. */
+static void norm_and_gate(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
+                          const struct params *p, int rows, int width)
+{
+    layernorm_fwd(a->normed, a->mean, a->inv_std, a->inner, param_master(p, ids->post_scale),
+                  param_master(p, ids->post_bias), rows, width, NORM_EPS);
+    if (!a->gate)
+        return;
+    matmul(a->gate, h, param_work(p, ids->wg), NN, rows, width, width, 0);
+    gelu_gate_fwd(a->y, a->gate, a->normed, (size_t)rows * width);
+}
+
 void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
                    const struct params *p, const struct config *c, const struct ttt_shape *s,
                    float *curves)
 {
-    int rows = s->batch * s->seq, width = s->heads * s->head_dim, minis = s->seq / s->mini_batch;
-    float theta = (float)c->rope_theta;
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim;
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
 
-    if (mixer_is_base(c->seq_modeling_block)) {
-        matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, width, 0);
-        matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, width, 0);
-    } else {
-        matmul(a->u, h, param_work(p, ids->wq), NN, rows, width, width, 0);
+    project(a, h, ids, p, rows, width);
+    if (a->u) {
         conv_fwd(a->q, a->u, param_master(p, ids->conv_q_kernel), param_master(p, ids->conv_q_bias),
                  NULL, s->batch, s->seq, width);
         conv_fwd(a->k, a->u, param_master(p, ids->conv_k_kernel), param_master(p, ids->conv_k_bias),
                  NULL, s->batch, s->seq, width);
     }
-    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, width, 0);
     if (curves)
         ttt_target_variance(curves, a->k, a->v, s);
-    rope(a->q, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, false);
-    rope(a->k, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, false);
+    turn(a->q, 0, c, s, false);
+    turn(a->k, 0, c, s, false);
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
                  s->batch, s->seq, s->heads, width);
     if (curves)
-        ttt_linear_stats(curves + minis, a->k, a->v, a->sigma, &inner, s);
-
+        ttt_linear_stats(curves + s->seq / s->mini_batch, a->k, a->v, a->sigma, &inner, s);
     ttt_linear_fwd(a->inner, a->kept, NULL, a->q, a->k, a->v, a->sigma, &inner, s);
+    norm_and_gate(a, h, ids, p, rows, width);
+}
 
-    layernorm_fwd(a->normed, a->mean, a->inv_std, a->inner, param_master(p, ids->post_scale),
-                  param_master(p, ids->post_bias), rows, width, NORM_EPS);
-    if (a->gate) {
-        matmul(a->gate, h, param_work(p, ids->wg), NN, rows, width, width, 0);
-        gelu_gate_fwd(a->y, a->gate, a->normed, (size_t)rows * width);
+/* ---- one token ---------------------------------------------------------------------------- */
+
+void mixer_ttt_take_memory(struct mixer_ttt_memory *m, const struct config *c,
+                           const struct ttt_shape *s, struct arena *from)
+{
+    static const char line[] = "memory of the sequences";
+    bool base = mixer_is_base(c->seq_modeling_block);
+    size_t history = sizeof(real) * (size_t)s->batch * (CONV_WIDTH - 1) * s->heads * s->head_dim;
+    m->history_q = base ? NULL : arena_take(from, line, history);
+    m->history_k = base ? NULL : arena_take(from, line, history);
+    m->inner = arena_take(from, line,
+                          (size_t)s->batch * s->heads *
+                              ttt_linear_decode_bytes(s->head_dim, s->mini_batch));
+}
+
+void mixer_ttt_begin(struct mixer_ttt_memory *m, const struct mixer_ttt_ids *ids,
+                     const struct params *p, const struct ttt_shape *s)
+{
+    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+    size_t history = sizeof(real) * (size_t)s->batch * (CONV_WIDTH - 1) * s->heads * s->head_dim;
+    if (m->history_q) {
+        device_zero(m->history_q, history);
+        device_zero(m->history_k, history);
     }
+    ttt_linear_decode_begin(m->inner, &inner, s);
+}
+
+void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const real *h,
+                    int position, const struct mixer_ttt_ids *ids, const struct params *p,
+                    const struct config *c, const struct ttt_shape *s)
+{
+    int rows = s->batch, width = s->heads * s->head_dim;
+    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+
+    project(a, h, ids, p, rows, width);
+    if (a->u) {
+        conv_step(a->q, m->history_q, a->u, param_master(p, ids->conv_q_kernel),
+                  param_master(p, ids->conv_q_bias), NULL, rows, width);
+        conv_step(a->k, m->history_k, a->u, param_master(p, ids->conv_k_kernel),
+                  param_master(p, ids->conv_k_bias), NULL, rows, width);
+    }
+    turn(a->q, position % s->mini_batch, c, s, false);
+    turn(a->k, position % s->mini_batch, c, s, false);
+    ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
+                 s->batch, 1, s->heads, width);
+    ttt_linear_decode(a->inner, m->inner, a->q, a->k, a->v, a->sigma, position, &inner, s);
+    norm_and_gate(a, h, ids, p, rows, width);
 }
 
 /* ---- backward ----------------------------------------------------------------------------- */
@@ -172,7 +243,6 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
                    const struct config *c, const struct ttt_shape *s)
 {
     int rows = s->batch * s->seq, width = s->heads * s->head_dim;
-    float theta = (float)c->rope_theta;
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
     struct ttt_params dinner = mixer_ttt_params(ids, p, true);
 
@@ -184,10 +254,10 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
     ttt_linear_bwd(t->dq, t->dk, t->dv, t->dsigma, &dinner, dy, NULL, a->q, a->k, a->v, a->sigma,
                    a->kept, &inner, s);
 
-    rope(t->dq, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, true);
-    rope(t->dk, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, theta, true);
+    turn(t->dq, 0, c, s, true);
+    turn(t->dk, 0, c, s, true);
     project_bwd(dh, t->dv, h, p, ids->wv, rows, width, 0);
-    if (mixer_is_base(c->seq_modeling_block)) {
+    if (!a->u) {
         project_bwd(dh, t->dq, h, p, ids->wq, rows, width, 1);
         project_bwd(dh, t->dk, h, p, ids->wk, rows, width, 1);
     } else {

@@ -39,6 +39,13 @@ struct mixer_ttt_scratch {
     float *dsigma; /* [batch][heads][seq] */
 };
 
+/* What a sequence is remembered by while it is decoded: as long after a million tokens as after
+   one. */
+struct mixer_ttt_memory {
+    real *history_q, *history_k; /* [batch][3][width], the last u; NULL for base */
+    void *inner;                 /* [batch][heads] inner models and their mini-batch so far */
+};
+
 /* Find the parameters of layer l; the list has them all. */
 void mixer_ttt_find(struct mixer_ttt_ids *ids, const struct params *p, int l);
 
@@ -64,5 +71,21 @@ void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_t
 void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
                    struct mixer_ttt_scratch *t, const struct mixer_ttt_ids *ids, struct params *p,
                    const struct config *c, const struct ttt_shape *s);
+
+/* ---- one token ---------------------------------------------------------------------------- */
+
+/* Here shape has seq 1, and acts were taken with it, not for training. */
+void mixer_ttt_take_memory(struct mixer_ttt_memory *m, const struct config *c,
+                           const struct ttt_shape *s, struct arena *from);
+
+/* Forget everything: a sequence starts. */
+void mixer_ttt_begin(struct mixer_ttt_memory *m, const struct mixer_ttt_ids *ids,
+                     const struct params *p, const struct ttt_shape *s);
+
+/* acts->y from h [batch][width] of the token at position, counted from 0; positions come in
+   order. Equal to mixer_ttt_fwd at that token, up to rounding. */
+void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const real *h,
+                    int position, const struct mixer_ttt_ids *ids, const struct params *p,
+                    const struct config *c, const struct ttt_shape *s);
 
 #endif

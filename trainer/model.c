@@ -16,7 +16,7 @@ static int find(const struct params *p, int l, const char *name)
     return params_find(p, path);
 }
 
-static void find_block(struct block_ids *ids, const struct params *p, int l)
+void model_find_block(struct block_ids *ids, const struct params *p, int l)
 {
     ids->conv_norm = find(p, l, "conv/conv_norm/kernel");
     ids->conv_kernel = find(p, l, "conv/conv1/kernel");
@@ -164,7 +164,7 @@ int model_open(struct model *m, const struct config *c, struct params *p, int ba
     m->ln_f = params_find(p, "model/ln_f/kernel");
     m->lm_head = params_find(p, "lm_head/kernel");
     for (int l = 0; l < c->num_hidden_layers; l++)
-        find_block(&m->ids[l], p, l);
+        model_find_block(&m->ids[l], p, l);
 
     struct arena counted = {0}, taken = {0};
     take_all(m, &counted);

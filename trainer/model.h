@@ -71,6 +71,9 @@ struct model {
     float *host_rows; /* [5][rows] on the host, owned: weight, then what comes back */
 };
 
+/* Find the parameters of block l. */
+void model_find_block(struct block_ids *ids, const struct params *p, int l);
+
 /* Add to a plan everything that params_alloc and model_open will take; p is listed. -1 with why()
    when the configuration cannot run or a micro-batch of this size cannot be counted. */
 must_check int model_plan(struct plan *plan, const struct config *c, struct params *p, int batch,

@@ -1,0 +1,146 @@
+/* device_decode.c -- decoding token by token equals the forward over the whole text. */
+#include "check.h"
+#include "decode.h"
+#include "device.h"
+#include "random.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { VOCAB = 96, WIDTH = 64, BATCH = 2 };
+
+static const double NEAR = sizeof(real) == sizeof(float) ? 2e-5 : 6e-2;
+
+struct kind {
+    const char *name, *update;
+};
+
+static const struct kind kinds[] = {
+    {"linear", "dict(seq_modeling_block='ttt_linear', pre_conv=True)"},
+    {"linear, no pre_conv", "dict(seq_modeling_block='ttt_linear', pre_conv=False)"},
+    {"base", "dict(seq_modeling_block='ttt_linear_base', pre_conv=False)"},
+    {"base, pre_conv", "dict(seq_modeling_block='ttt_linear_base', pre_conv=True)"},
+    {"untied, mini-batch 8",
+     "dict(seq_modeling_block='ttt_linear', tie_word_embeddings=False, mini_batch_size=8)"},
+    {"heads of 16, mini-batch 1",
+     "dict(seq_modeling_block='ttt_linear', num_attention_heads=4, mini_batch_size=1)"},
+};
+
+/* Large enough that every part of the model shows in the logits: the start values leave norms at
+   one and biases at zero. */
+static void shake(struct params *p)
+{
+    for (int i = 0; i < p->count; i++) {
+        const struct param *q = &p->list[i];
+        float *value = malloc(sizeof *value * q->count), *noise = malloc(sizeof *noise * q->count);
+        device_get(value, param_master(p, i), sizeof *value * q->count);
+        random_normal(noise, q->count, 5, random_stream(q->name), 0, 0.1f);
+        for (size_t j = 0; j < q->count; j++)
+            value[j] += noise[j];
+        device_put(param_master(p, i), value, sizeof *value * q->count);
+        free(noise);
+        free(value);
+    }
+    params_refresh(p);
+}
+
+static int first_largest(const float *x, int count)
+{
+    int best = 0;
+    for (int i = 1; i < count; i++)
+        if (x[i] > x[best])
+            best = i;
+    return best;
+}
+
+/* Decode `length` tokens of the rows whose forward is in `whole` [BATCH][seq][VOCAB]. */
+static double decode_rows(struct decode *d, const int32_t *ids, const float *whole, int seq,
+                          int length)
+{
+    float *logits = malloc(sizeof *logits * BATCH * VOCAB);
+    double worst = 0;
+    decode_begin(d);
+    for (int t = 0; t < length; t++) {
+        int32_t now[BATCH];
+        for (int b = 0; b < BATCH; b++)
+            now[b] = ids[b * seq + t];
+        CHECK(decode_step(d, now, logits) == 0);
+        for (int b = 0; b < BATCH; b++) {
+            const float *got = logits + b * VOCAB, *want = whole + (b * seq + t) * VOCAB;
+            double here = 0;
+            for (int v = 0; v < VOCAB; v++) {
+                double apart = fabs((double)got[v] - want[v]);
+                CHECK(apart <= NEAR);
+                here = apart > here ? apart : here;
+            }
+            /* The same choice, unless two logits are nearer than the rounding. */
+            int a = first_largest(got, VOCAB), w = first_largest(want, VOCAB);
+            CHECK(a == w || want[w] - want[a] <= 2 * here);
+            worst = here > worst ? here : worst;
+        }
+    }
+    free(logits);
+    return worst;
+}
+
+static void test_kind(const struct kind *k)
+{
+    enum { SEQ = 80 };
+    static const int lengths[] = {1, 3, 15, 16, 17, 40, 79, SEQ};
+    struct config c;
+    struct params p = {0};
+    struct model m = {0};
+    struct decode d = {0};
+    case_begin(k->name);
+    int rc = config_load(&c, "125m-TTT") ||
+             config_update(&c, "dict(vocab_size=96, hidden_size=64, intermediate_size=80, "
+                               "num_hidden_layers=2, num_attention_heads=2)") ||
+             config_update(&c, k->update) || params_list(&p, &c) || params_alloc(&p, false);
+    if (rc) {
+        fprintf(stderr, "%s: %s\n", k->name, why());
+        CHECK(!rc);
+        case_end("");
+        return;
+    }
+    params_init(&p, 1, 0.1);
+    shake(&p);
+    int32_t ids[BATCH * SEQ];
+    float mask[BATCH * SEQ];
+    for (int i = 0; i < BATCH * SEQ; i++) {
+        ids[i] = (int32_t)(random_uniform(2, 3, (uint64_t)i) * VOCAB);
+        mask[i] = 1;
+    }
+    float *whole = malloc(sizeof *whole * BATCH * SEQ * VOCAB);
+    struct tokens t = {ids, ids, mask};
+    struct score score = {0};
+    CHECK(model_open(&m, &c, &p, BATCH, SEQ, false) == 0);
+    CHECK(model_score(&m, &t, 1, &score) == 0);
+    model_logits(&m, whole, 0, BATCH * SEQ);
+    CHECK(decode_open(&d, &c, &p, BATCH) == 0);
+    double worst = 0;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        double error = decode_rows(&d, ids, whole, SEQ, lengths[i]);
+        worst = error > worst ? error : worst;
+    }
+    char note[64];
+    snprintf(note, sizeof note, "largest difference of logits %.1e, largest logit %.1f", worst,
+             (double)whole[first_largest(whole, BATCH * SEQ * VOCAB)]);
+    free(whole);
+    decode_close(&d);
+    model_close(&m);
+    params_close(&p);
+    case_end(note);
+}
+
+int main(void)
+{
+    const char *closed = device_open(0);
+    if (closed) {
+        fprintf(stderr, "device_decode: %s\n", closed);
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        test_kind(&kinds[i]);
+    device_close();
+    return check_finish();
+}
