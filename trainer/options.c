@@ -1,0 +1,312 @@
+/* options.c -- the flags of ttt-train. */
+#include "options.h"
+#include "dataset.h"
+#include "file.h"
+#include "flags.h"
+#include "real.h"
+#include "report.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct options o = {
+    .model = CONFIG_FLAGS_DEFAULT,
+    .optim = OPTIM_DEFAULT,
+    .dataset_path = "",
+    .dataset_name = "the_pile",
+    .tokenizer_name = DATASET_LLAMA2,
+    .mask_bos = "auto",
+    .order = "torch2.3",
+    .seq_length = 2048,
+    .global_batch_size = 1,
+    .loader_workers = 48,
+    .total_steps = 100,
+    .accum_steps = 1,
+    .eval_batches = 0,
+    .exp_dir = "",
+    .exp_name = "",
+    .resume_exp_name = "",
+    .resume_step = "",
+    .resume = "off",
+    .load_part = "trainstate",
+    .save_checkpoint_freq = 100,
+    .float_dtype = "fp32",
+    .mesh_dim = "-1,1,1",
+    .dtype = "auto",
+    .device = "auto",
+    .flagfile = "",
+};
+
+static struct flag table[] = {
+    {FLAG_GROUP, .name = "model"},
+    CONFIG_FLAGS(o.model),
+    {FLAG_INT, .name = "vocab_size", .value = &o.vocab_size, .operand = "N",
+     .help = "ids of the model; 0: as many as the dataset's tokenizer has"},
+
+    {FLAG_GROUP, .name = "data"},
+    {FLAG_TEXT, .name = "dataset_path", .value = &o.dataset_path, .operand = "DIR",
+     .help = "the directory that holds tokenizer_name-..., as ttt-pack makes it"},
+    {FLAG_TEXT, .name = "dataset_name", .value = &o.dataset_name, .operand = "NAME",
+     .help = "for people; the data are found by --dataset_path alone"},
+    {FLAG_TEXT, .name = "tokenizer_name", .value = &o.tokenizer_name, .operand = "NAME",
+     .help = "which of the datasets there; a single one is taken without it"},
+    {FLAG_INT, .name = "seq_length", .value = &o.seq_length, .operand = "N",
+     .help = "tokens in a row"},
+    {FLAG_INT, .name = "global_batch_size", .value = &o.global_batch_size, .operand = "N",
+     .help = "rows in a step"},
+    {FLAG_INT, .name = "seed", .value = &o.seed, .operand = "N",
+     .help = "of the start values and the order of the data"},
+    {FLAG_CHOICE, .name = "order", .value = &o.order, .operand = "torch2.3|torch2.6",
+     .help = "whose permutations order the data; they differ from 214748364 rows on"},
+    {FLAG_CHOICE, .name = "mask_bos", .value = &o.mask_bos, .operand = "auto|on|off",
+     .help = "do not learn to predict the beginning of a document, id 1;\n"
+             "auto: only with the tokenizer " DATASET_LLAMA2 ", as the reference"},
+    {FLAG_INT, .name = "loader_workers", .value = &o.loader_workers, .operand = "N",
+     .help = "without effect: rows are read from the mapped file"},
+
+    {FLAG_GROUP, .name = "training"},
+    {FLAG_INT, .name = "total_steps", .value = &o.total_steps, .operand = "N",
+     .help = "updates in all, a resumed run's earlier ones included"},
+    {FLAG_INT, .name = "accum_steps", .value = &o.accum_steps, .operand = "N",
+     .help = "compute a step's gradient in N equal parts"},
+    {FLAG_INT, .name = "micro_batch", .value = &o.micro_batch, .operand = "ROWS",
+     .help = "rows computed at once, which is what memory grows with;\n"
+             "0: global_batch_size / accum_steps"},
+    OPTIM_FLAGS(o.optim),
+
+    {FLAG_GROUP, .name = "validation"},
+    {FLAG_ON, .name = "eval_mode", .value = &o.eval_mode,
+     .help = "print the validation loss of --resume_exp_name and leave"},
+    {FLAG_INT, .name = "eval_every", .value = &o.eval_every, .operand = "STEPS",
+     .help = "measure the validation loss every so many steps and at the end; 0: never"},
+    {FLAG_INT, .name = "eval_batches", .value = &o.eval_batches, .operand = "N",
+     .help = "on the first N batches of validation.npy; 0: on all"},
+
+    {FLAG_GROUP, .name = "run"},
+    {FLAG_TEXT, .name = "exp_dir", .value = &o.exp_dir, .operand = "DIR", .help = "where runs lie"},
+    {FLAG_TEXT, .name = "exp_name", .value = &o.exp_name, .operand = "NAME",
+     .help = "this run's directory there: metrics.jsonl, checkpoints, flags"},
+    {FLAG_INT, .name = "save_checkpoint_freq", .value = &o.save_checkpoint_freq, .operand = "STEPS",
+     .help = "write a checkpoint, which replaces the last one; 0: at the end"},
+    {FLAG_INT, .name = "save_milestone_freq", .value = &o.save_milestone_freq, .operand = "STEPS",
+     .help = "write one that stays, and TTT statistics to metrics.jsonl; 0: none"},
+    {FLAG_TEXT, .name = "resume_exp_name", .value = &o.resume_exp_name, .operand = "NAME",
+     .help = "begin with the checkpoint of a run in --exp_dir, this one or another"},
+    {FLAG_TEXT, .name = "resume_step", .value = &o.resume_step, .operand = "N",
+     .help = "with its checkpoint step_N; empty: with its newest"},
+    {FLAG_CHOICE, .name = "load_part", .value = &o.load_part,
+     .operand = "trainstate|trainstate_params",
+     .help = "take everything and go on, or take the parameters and begin a run"},
+    {FLAG_CHOICE, .name = "resume", .value = &o.resume, .operand = "off|auto",
+     .help = "auto: go on with this run if it has a checkpoint, else begin; for jobs\n"
+             "that are killed and started again"},
+    {FLAG_CHOICE, .name = "checkpointer.float_dtype", .value = &o.float_dtype,
+     .operand = "fp32|bf16|fp16", .help = "without effect: checkpoints are fp32"},
+    {FLAG_ON, .name = "is_rollback_reshuffle", .value = &o.is_rollback_reshuffle,
+     .help = "not in this version"},
+
+    {FLAG_GROUP, .name = "machine"},
+    {FLAG_CHOICE, .name = "device", .value = &o.device, .operand = "auto|cpu|cuda",
+     .help = "auto: a GPU where one is visible and a CUDA build lies beside this program"},
+    {FLAG_CHOICE, .name = "dtype", .value = &o.dtype, .operand = "auto|fp32|bf16",
+     .help = "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
+    {FLAG_INT, .name = "threads", .value = &o.threads, .operand = "N",
+     .help = "CPU threads; 0: all"},
+    {FLAG_TEXT, .name = "mesh_dim", .value = &o.mesh_dim, .operand = "DP,FSDP,MP",
+     .help = "ranks along each axis; this version runs one rank, so -1 is 1"},
+
+    {FLAG_GROUP, .name = "this program"},
+    {FLAG_TEXT, .name = "flagfile", .value = &o.flagfile, .operand = "FILE",
+     .help = "more flags, one a line, such as a run's flags.txt; the command line wins"},
+    {FLAG_ON, .name = "print_config", .value = &o.print_config,
+     .help = "print flags, model and memory as resolved, and leave"},
+    {FLAG_ON, 'q', "quiet", &quiet, .help = "tell only of trouble"},
+    {0},
+};
+
+static const struct program program_table = {
+    "ttt-train",
+    NULL,
+    "Train a TTT language model. Flags have the names and meaning of the JAX trainer that\n"
+    "published these models, so that its launch scripts run with the program's name changed.\n"
+    "EXP_DIR/EXP_NAME then holds metrics.jsonl, checkpoints and all that is needed to repeat it.\n"
+    "SIGTERM and Ctrl-C write a checkpoint first; a second one leaves at once.",
+    "  ttt-train --dataset_path=data --seq_length=512 --global_batch_size=8 --total_steps=300 \\\n"
+    "    --load_model_config=125m-TTT \\\n"
+    "    --update_model_config=\"dict(num_hidden_layers=2, hidden_size=256,\n"
+    "                           num_attention_heads=4, intermediate_size=704)\" \\\n"
+    "    --optimizer.adamw_optimizer.lr=3e-3 --optimizer.adamw_optimizer.lr_warmup_steps=30 \\\n"
+    "    --optimizer.adamw_optimizer.lr_decay_steps=300 --eval_every=100 --exp_dir=runs \\\n"
+    "    --exp_name=small\n"
+    "  ttt-train --flagfile=runs/small/flags.txt --resume=auto    # go on after a kill\n"
+    "  ttt-train --flagfile=runs/small/flags.txt --eval_mode --resume_exp_name=small\n",
+    table,
+};
+
+void options_write(FILE *to)
+{
+    flags_write(&program_table, to);
+}
+
+json_t *options_to_json(void)
+{
+    char text[4096];
+    json_t *flags = json_object();
+    for (const struct flag *f = table; f->kind; f++)
+        if (f->kind != FLAG_GROUP)
+            json_object_set_new(flags, f->name, json_string(flag_text(f, text, sizeof text)));
+    return flags;
+}
+
+/* ---- checks ------------------------------------------------------------------------------- */
+
+/* One line of a flag file, cut at its "=" and kept. */
+static void take_line(char *line, const char *path, int number)
+{
+    if (!*line || *line == '#')
+        return;
+    char *equals = strchr(line, '=');
+    if (strncmp(line, "--", 2) || !equals)
+        misuse("%s: line %d: expected --name=value, not \"%s\"", path, number, line);
+    *equals = 0;
+    struct flag *f = flag_find(&program_table, line + 2);
+    if (!f)
+        misuse("%s: line %d: %s: no such flag", path, number, line);
+    if (f->given || !strcmp(f->name, "flagfile"))
+        return;
+    if (flag_set(f, equals + 1))
+        misuse("%s: line %d: %s", path, number, why());
+    f->given = false; /* what people type counts as given; a resolved default does not */
+}
+
+static void read_flagfile(const char *path)
+{
+    static char *text; /* the flags' values lie in it from now on */
+    struct map m;
+    if (map_open(&m, path))
+        misuse("--flagfile: %s", why());
+    text = strndup((const char *)m.data, m.bytes);
+    map_close(&m);
+    if (!text)
+        misuse("--flagfile: %s: out of memory", path);
+    int number = 1;
+    for (char *line = text, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = 0;
+        take_line(line, path, number++);
+    }
+}
+
+static void within(const char *name, int64_t value, int64_t least, int64_t most)
+{
+    if (value < least || value > most)
+        misuse("--%s=%lld: expected %lld to %lld", name, (long long)value, (long long)least,
+               (long long)most);
+}
+
+/* "dp,fsdp,mp", as "1,1,1", "!-1,1,1" or with names: as many ranks as this version has. */
+static void check_mesh(const char *text)
+{
+    const char *p = text + (*text == '!');
+    int axes = 0;
+    for (;; p++) {
+        const char *colon = strchr(p, ':'), *comma = strchr(p, ',');
+        if (colon && (!comma || colon < comma))
+            p = colon + 1;
+        char *end;
+        long ranks = strtol(p, &end, 10);
+        axes++;
+        if (end == p || (*end && *end != ',') || ranks == 0 || ranks < -1)
+            misuse("--mesh_dim=%s: expected three numbers of ranks, such as -1,1,1", text);
+        if (ranks > 1)
+            misuse("--mesh_dim=%s: this version runs a single rank; give --mesh_dim=1,1,1", text);
+        p = end;
+        if (!*p)
+            break;
+    }
+    if (axes != 3)
+        misuse("--mesh_dim=%s: expected three numbers of ranks, such as -1,1,1", text);
+}
+
+static void resolve_step(void)
+{
+    char *end;
+    if (!*o.resume_step)
+        return;
+    errno = 0;
+    o.step_to_resume = strtoll(o.resume_step, &end, 10);
+    if (errno || *end || o.step_to_resume < 1)
+        misuse("--resume_step=%s: expected the number of a step", o.resume_step);
+    if (!*o.resume_exp_name)
+        misuse("--resume_step=%s: needs --resume_exp_name", o.resume_step);
+}
+
+static void resolve_batch(void)
+{
+    within("global_batch_size", o.global_batch_size, 1, 1 << 20);
+    within("accum_steps", o.accum_steps, 1, o.global_batch_size);
+    if (o.global_batch_size % o.accum_steps)
+        misuse("--accum_steps=%lld: does not divide --global_batch_size=%lld",
+               (long long)o.accum_steps, (long long)o.global_batch_size);
+    int64_t part = o.global_batch_size / o.accum_steps;
+    if (o.micro_batch == 0)
+        o.micro_batch = part;
+    within("micro_batch", o.micro_batch, 1, part);
+    if (part % o.micro_batch)
+        misuse("--micro_batch=%lld: does not divide the %lld rows of global_batch_size / "
+               "accum_steps",
+               (long long)o.micro_batch, (long long)part);
+    if (o.micro_batch * o.seq_length > INT_MAX)
+        misuse("--micro_batch=%lld: more than 2^31 tokens at once; raise --accum_steps",
+               (long long)o.micro_batch);
+}
+
+static void resolve(void)
+{
+    within("seq_length", o.seq_length, 1, 1 << 28);
+    within("total_steps", o.total_steps, 1, (int64_t)1 << 40);
+    within("vocab_size", o.vocab_size, 0, 1 << 28);
+    within("loader_workers", o.loader_workers, 0, 1 << 20);
+    within("eval_every", o.eval_every, 0, INT64_MAX);
+    within("eval_batches", o.eval_batches, 0, INT64_MAX);
+    within("save_checkpoint_freq", o.save_checkpoint_freq, 0, INT64_MAX);
+    within("save_milestone_freq", o.save_milestone_freq, 0, INT64_MAX);
+    within("threads", o.threads, 0, 4096);
+    resolve_batch();
+    resolve_step();
+    check_mesh(o.mesh_dim);
+    if (order_rule_find(&o.order_rule, o.order) || optim_check(&o.optim))
+        misuse("%s", why());
+    if (o.is_rollback_reshuffle)
+        misuse("--is_rollback_reshuffle: this version does not reshuffle; without it the resumed "
+               "run sees the data in the order it would have");
+    if (!*o.dataset_path)
+        misuse("--dataset_path=DIR is needed: the directory that ttt-pack wrote to");
+    if (!*o.exp_name && !o.eval_mode && !o.print_config)
+        misuse("--exp_name=NAME is needed: the run's files go to EXP_DIR/NAME");
+    if (!*o.exp_dir)
+        o.exp_dir = ".";
+}
+
+const struct options *options_parse(int argc, char **argv)
+{
+    flags_parse(argc, argv, &program_table, NULL);
+    o.tokenizer_given = flag_find(&program_table, "tokenizer_name")->given;
+    if (*o.flagfile)
+        read_flagfile(o.flagfile);
+    resolve();
+    return &o;
+}
+
+void options_notes(const struct options *given)
+{
+    if (flag_find(&program_table, "loader_workers")->given)
+        say("--loader_workers=%lld: without effect, rows are read from the mapped file",
+            (long long)given->loader_workers);
+    if (strcmp(given->float_dtype, "fp32"))
+        say("--checkpointer.float_dtype=%s: without effect, checkpoints are fp32",
+            given->float_dtype);
+}

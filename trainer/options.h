@@ -1,0 +1,52 @@
+/* options.h -- the flags of ttt-train: the reference's names and meaning, and some of our own. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include "config.h"
+#include "optim.h"
+#include "order.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* As given, then as resolved. Texts are never NULL. */
+struct options {
+    struct config_flags model;
+    int64_t vocab_size; /* 0: the dataset's */
+    struct optim_config optim;
+
+    const char *dataset_path, *dataset_name, *tokenizer_name, *mask_bos, *order;
+    int64_t seq_length, global_batch_size, loader_workers;
+
+    int64_t total_steps, accum_steps, micro_batch; /* micro_batch: rows, 0 only before resolving */
+    int64_t seed;
+    bool eval_mode;
+    int64_t eval_every, eval_batches;
+
+    const char *exp_dir, *exp_name, *resume_exp_name, *resume_step, *resume, *load_part;
+    int64_t save_checkpoint_freq, save_milestone_freq;
+    const char *float_dtype;
+
+    const char *mesh_dim, *dtype, *device;
+    int64_t threads;
+    bool print_config, is_rollback_reshuffle;
+    const char *flagfile;
+
+    /* Resolved. */
+    bool tokenizer_given;
+    enum order_rule order_rule;
+    int64_t step_to_resume; /* of resume_step, 0 for the newest */
+};
+
+/* Parse, read --flagfile, and check every number that no file is needed for. Misuse ends the
+   program (flags.h). The result is the process's own. */
+const struct options *options_parse(int argc, char **argv);
+
+/* One line for each flag that is taken for the reference's sake and does nothing here. */
+void options_notes(const struct options *o);
+
+/* Every flag as resolved: a line each, as --flagfile takes them; or {"name": "text"}. */
+void options_write(FILE *to);
+json_t *options_to_json(void);
+
+#endif

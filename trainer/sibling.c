@@ -1,0 +1,77 @@
+/* sibling.c -- hand over to the build of this program that the machine and the flags call for. */
+#include "sibling.h"
+#include "real.h"
+#include "report.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Builds that stand for another one in tests. */
+static const char *own_build(void)
+{
+    return strcmp(TTT_BUILD, "asan") ? TTT_BUILD : "cpu";
+}
+
+/* Whether path can be run and is another file than this very program. */
+static bool is_other_program(const char *path, const char *self)
+{
+    char *real_path = realpath(path, NULL);
+    bool other = real_path && strcmp(real_path, self) && !access(real_path, X_OK);
+    free(real_path);
+    return other;
+}
+
+/* The path of a build of the program, or false when it is not there. */
+static bool find(char path[PATH_MAX], const char *program_name, const char *build)
+{
+    char *self = realpath("/proc/self/exe", NULL);
+    const char *slash = self ? strrchr(self, '/') : NULL;
+    if (!slash)
+        return false;
+    int dir = (int)(slash - self);
+    bool plain = !strcmp(build, "cpu"); /* installed: ttt-train, ttt-train-cuda */
+    bool found = snprintf(path, PATH_MAX, "%.*s/%s%s%s", dir, self, program_name, plain ? "" : "-",
+                          plain ? "" : build) < PATH_MAX &&
+                 is_other_program(path, self);
+    if (!found) /* in the build tree: build/BUILD/bin/ttt-train */
+        found = snprintf(path, PATH_MAX, "%.*s/../../%s/bin/%s", dir, self, build, program_name) <
+                    PATH_MAX &&
+                is_other_program(path, self);
+    free(self);
+    return found;
+}
+
+int sibling_exec(const char *program_name, char **argv, const char *device, const char *dtype)
+{
+    bool has_gpu = !access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK);
+    bool asked = !strcmp(device, "cuda");
+    if (!strcmp(TTT_BUILD, "emulated"))
+        return 0;
+    if (asked && !has_gpu)
+        return fail("--device=cuda: no NVIDIA GPU is visible (no /dev/nvidia0); --device=cpu runs "
+                    "without one");
+    bool cuda = asked || (!strcmp(device, "auto") && has_gpu);
+    if (!cuda && !strcmp(dtype, "bf16"))
+        return fail("--dtype=bf16: the CPU build computes in fp32; bf16 is the cuda build's "
+                    "(make cuda), on a machine with a GPU");
+    const char *build = !cuda ? "cpu" : strcmp(dtype, "fp32") ? "cuda" : "cuda-fp32";
+    if (!strcmp(build, own_build()))
+        return 0;
+    char path[PATH_MAX];
+    if (find(path, program_name, build)) {
+        execv(path, argv);
+        return fail("%s: %s", path, strerror(errno));
+    }
+    if (asked || strcmp(own_build(), "cpu") || !strcmp(dtype, "bf16"))
+        return fail("--device=%s --dtype=%s: needs the %s build of %s, which does not lie beside "
+                    "this one; make %s builds it",
+                    device, dtype, build, program_name, build);
+    say("a GPU is there, but no %s build of this program (make %s): running on the CPU", build,
+        build);
+    return 0;
+}
