@@ -114,8 +114,8 @@ void conv_bwd(real *dx, float *dkernel, float *dbias, const real *dy, const real
     dim3 grid(parts, (width + THREADS - 1) / THREADS);
     LAUNCH(conv_bwd_walk, grid, THREADS, 0, device_stream, dx, partial, dy, x, kernel, add, batch,
            seq, width, runs);
-    add_parts(dkernel, partial, parts, stride, taps, false);
-    add_parts(dbias, partial + taps, parts, stride, width, false);
+    add_parts(dkernel, partial, parts, stride, taps);
+    add_parts(dbias, partial + taps, parts, stride, width);
 }
 
 static __global__ void conv_step_each(real *y, real *history, const real *x, const float *kernel,

@@ -31,6 +31,8 @@ void device_fail(const char *what, const char *reason);
 // so.
 #    define SHARED_GAP(p) ((void)(p))
 enum { SHARED_GAP_BYTES = 0 };
+// Before a loop: four turns at a time.
+#    define UNROLL_4 _Pragma("unroll 4")
 #endif
 
 enum { ROW_THREADS = 256 };

@@ -95,7 +95,7 @@ void rmsnorm_bwd(real *dx, float *dgain, const real *dy, const real *x, const fl
     allow_shared(rmsnorm_bwd_kernel, shared_bytes);
     LAUNCH(rmsnorm_bwd_kernel, parts, ROW_THREADS, shared_bytes, device_stream, dx, partial, dy, x,
            inv_rms, gain, rows, width);
-    add_parts(dgain, partial, parts, width, width, false);
+    add_parts(dgain, partial, parts, width, width);
 }
 
 // ---- LayerNorm
@@ -195,6 +195,6 @@ void layernorm_bwd(real *dx, float *dscale, float *dbias, const real *dy, const 
     allow_shared(layernorm_bwd_kernel, shared_bytes);
     LAUNCH(layernorm_bwd_kernel, parts, ROW_THREADS, shared_bytes, device_stream, dx, partial, dy,
            x, mean, inv_std, scale, rows, width);
-    add_parts(dscale, partial, parts, 2 * (size_t)width, width, false);
-    add_parts(dbias, partial + width, parts, 2 * (size_t)width, width, false);
+    add_parts(dscale, partial, parts, 2 * (size_t)width, width);
+    add_parts(dbias, partial + width, parts, 2 * (size_t)width, width);
 }

@@ -1,10 +1,9 @@
 // cuda/reduce.cu -- fold partial results, in a fixed order.
 #include "reduce.cuh"
 
-enum { COLUMNS = 32 };
+enum { COLUMNS = 32, RUNS = 8 };
 
 // A block folds COLUMNS values; its rows of threads each take a run of parts.
-template <int RUNS>
 static __global__ void __launch_bounds__(COLUMNS *RUNS)
     add_parts_columns(float *y, const float *partial, int parts, size_t stride, size_t count)
 {
@@ -29,13 +28,8 @@ static __global__ void __launch_bounds__(COLUMNS *RUNS)
     }
 }
 
-void add_parts(float *y, const float *partial, int parts, size_t stride, size_t count,
-               bool ascending)
+void add_parts(float *y, const float *partial, int parts, size_t stride, size_t count)
 {
-    if (ascending)
-        LAUNCH((add_parts_columns<1>), blocks_for(count, COLUMNS), COLUMNS, 0, device_stream, y,
-               partial, parts, stride, count);
-    else
-        LAUNCH((add_parts_columns<8>), blocks_for(count, COLUMNS), COLUMNS * 8, 0, device_stream, y,
-               partial, parts, stride, count);
+    LAUNCH(add_parts_columns, blocks_for(count, COLUMNS), COLUMNS * RUNS, 0, device_stream, y,
+           partial, parts, stride, count);
 }

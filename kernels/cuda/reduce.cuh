@@ -36,9 +36,7 @@ static inline int parts_for(size_t rows)
     return parts < PARTS_LIMIT ? (int)parts : PARTS_LIMIT;
 }
 
-// y[i] += sum over p of partial[p * stride + i], i < count. The sum is in ascending order of p when
-// ascending, else in eight runs of parts.
-void add_parts(float *y, const float *partial, int parts, size_t stride, size_t count,
-               bool ascending);
+// y[i] += sum over p of partial[p * stride + i], i < count.
+void add_parts(float *y, const float *partial, int parts, size_t stride, size_t count);
 
 #endif

@@ -39,6 +39,7 @@
     name##_type &name = *(name##_type *)name##_memory.find(sizeof(name##_type))
 #define SHARED_GAP(p) emulated::shared_gap(p)
 enum { SHARED_GAP_BYTES = emulated::GAP_BYTES };
+#define UNROLL_4
 
 // ---- barriers and warps
 // --------------------------------------------------------------------------

@@ -1,0 +1,308 @@
+// inner.cuh -- how the threads of a block share a mini-batch of the inner loop.
+//
+// A tile is [tokens][F] floats in shared memory, rows STRIDE apart, so that neighbouring rows lie
+// in different banks. A row belongs to LANES neighbouring lanes, four columns each: sums over a row
+// are shuffles. ROWS rows are worked on at once; where tokens is no multiple, the last rows are
+// computed twice and stored once.
+#ifndef INNER_CUH
+#define INNER_CUH
+
+#include "kernels.h"
+
+#include "launch.cuh"
+#include "real.cuh"
+#include "reduce.cuh"
+
+#include <assert.h>
+
+enum { INNER_TOKENS_MAX = 64, INNER_SHARED_BYTES = 227 << 10 };
+
+template <int F> struct inner {
+    static constexpr int LANES = F == 96 ? 32 : F / 4; // with 96, eight of them idle
+    static constexpr int THREADS = F == 16 ? 64 : F == 96 ? 256 : 128;
+    static constexpr int ROWS = THREADS / LANES;
+    static constexpr int STRIDE = F + 4;
+    static constexpr int W_ROWS = F / ROWS; // of an F x F matrix, updated by one thread
+    static constexpr size_t STATE = (size_t)F * F + F;
+};
+
+// This thread's place: a row of ROWS, its lane, its first column. Idle lanes work on column 0 and
+// neither count nor store.
+template <int F> struct place {
+    int row, lane, column;
+    bool active;
+
+    __device__ place()
+    {
+        row = threadIdx.x / inner<F>::LANES;
+        lane = threadIdx.x % inner<F>::LANES;
+        active = lane < F / 4;
+        lane = active ? lane : 0;
+        column = 4 * lane;
+    }
+
+    __device__ float row_sum(float v) const
+    {
+        return lanes_sum<inner<F>::LANES>(active ? v : 0.0f);
+    }
+
+    // z becomes its normalised self; returns the inverse deviation.
+    __device__ float normalise(float4 &z, float eps) const
+    {
+        z = z - four(row_sum(sum4(z)) / F);
+        float r = 1 / sqrtf(row_sum(dot4(z, z)) / F + eps);
+        z = r * z;
+        return r;
+    }
+
+    // LNV(u; xh, r) = r (u - mean(u) - xh mean(u xh))
+    __device__ float4 lnv(float4 u, float4 xh, float r) const
+    {
+        float mean = row_sum(sum4(u)) / F, dot = row_sum(dot4(u, xh)) / F;
+        return r * (u - four(mean) - dot * xh);
+    }
+};
+
+// ---- a head's arrays
+// ------------------------------------------------------------------------------
+
+// The sequence and head of this block, and what they learn from.
+struct chain {
+    size_t number; // batch * heads + head
+    int head;
+    size_t first; // of the sequence's first token, in arrays [batch][seq][heads][F]
+    size_t row;   // from one token to the next
+
+    __device__ chain(const ttt_shape &s)
+    {
+        number = blockIdx.x;
+        head = (int)(number % s.heads);
+        row = (size_t)s.heads * s.head_dim;
+        first = number / s.heads * s.seq * row + (size_t)head * s.head_dim;
+    }
+};
+
+// Kept states of a chain: one before every keep_every-th mini-batch.
+static inline __device__ __host__ int inner_groups(const ttt_shape &s)
+{
+    return (s.seq / s.mini_batch + s.keep_every - 1) / s.keep_every;
+}
+
+// Parameters may lie anywhere, so they are read one by one.
+static __device__ inline float4 param4(const float *p)
+{
+    return make_float4(p[0], p[1], p[2], p[3]);
+}
+
+// t_i = max(0, token_idx[i] + 1 / (i + 1)); a NaN stays one.
+static __device__ inline float token_weight(const float *token_idx, int i)
+{
+    float w = token_idx[i] + 1.0f / (i + 1);
+    return w < 0 ? 0 : w;
+}
+
+static __device__ inline void load_token_weights(float *t, const float *token_idx, int tokens)
+{
+    for (int i = threadIdx.x; i < tokens; i += blockDim.x)
+        t[i] = token_weight(token_idx, i);
+}
+
+template <int F>
+static __device__ inline void load_rows(float *tile, const real *from, size_t row, int tokens)
+{
+    for (int i = threadIdx.x; i < tokens * (F / 4); i += blockDim.x) {
+        int r = i / (F / 4), c = i % (F / 4) * 4;
+        store4(tile + r * inner<F>::STRIDE + c, load4(from + r * row + c));
+    }
+}
+
+// W from a dense [F][F] and b.
+template <int F>
+static __device__ inline void load_state(float *w, float *b, const float *from_w,
+                                         const float *from_b)
+{
+    for (int i = threadIdx.x; i < F * F; i += blockDim.x)
+        w[i / F * inner<F>::STRIDE + i % F] = from_w[i];
+    for (int c = threadIdx.x; c < F; c += blockDim.x)
+        b[c] = from_b[c];
+}
+
+template <int F> static __device__ inline void save_state(float *to, const float *w, const float *b)
+{
+    for (int i = threadIdx.x; i < F * F; i += blockDim.x)
+        to[i] = w[i / F * inner<F>::STRIDE + i % F];
+    for (int c = threadIdx.x; c < F; c += blockDim.x)
+        to[F * F + c] = b[c];
+}
+
+// ---- products
+// -------------------------------------------------------------------------------------
+
+// z += x W and y += q W for one row each and this lane's columns; W_STRIDE from row to row of W.
+template <int F, int W_STRIDE>
+static __device__ inline void times_pair(float4 &z, float4 &y, const float *x, const float *q,
+                                         const float *w, int column)
+{
+    UNROLL_4
+    for (int k = 0; k < F; k += 4) {
+        float4 a = load4(x + k), b = load4(q + k);
+        const float *wk = w + k * W_STRIDE + column;
+        float4 w0 = load4(wk), w1 = load4(wk + W_STRIDE), w2 = load4(wk + 2 * W_STRIDE),
+               w3 = load4(wk + 3 * W_STRIDE);
+        z = fma4(a.w, w3, fma4(a.z, w2, fma4(a.y, w1, fma4(a.x, w0, z))));
+        y = fma4(b.w, w3, fma4(b.z, w2, fma4(b.y, w1, fma4(b.x, w0, y))));
+    }
+}
+
+template <int F, int W_STRIDE>
+static __device__ inline void times(float4 &z, const float *x, const float *w, int column)
+{
+    UNROLL_4
+    for (int k = 0; k < F; k += 4) {
+        float4 a = load4(x + k);
+        const float *wk = w + k * W_STRIDE + column;
+        z = fma4(a.x, load4(wk), z);
+        z = fma4(a.y, load4(wk + W_STRIDE), z);
+        z = fma4(a.z, load4(wk + 2 * W_STRIDE), z);
+        z = fma4(a.w, load4(wk + 3 * W_STRIDE), z);
+    }
+}
+
+// y += x W^T for one row and the columns lane + n F/4, n = 0..3: neighbouring lanes read
+// neighbouring rows of W.
+template <int F, int W_STRIDE>
+static __device__ inline void times_transposed(float y[4], const float *x, const float *w, int lane)
+{
+    UNROLL_4
+    for (int c = 0; c < F; c += 4) {
+        float4 a = load4(x + c);
+        for (int n = 0; n < 4; n++)
+            y[n] += dot4(a, load4(w + (lane + n * (F / 4)) * W_STRIDE + c));
+    }
+}
+
+// score[i][j] = q_i . x_j + 1 for j <= i, else 0
+template <int F>
+static __device__ inline void scores(float *score, const float *q, const float *x, int tokens)
+{
+    for (int n = threadIdx.x; n < tokens * tokens; n += blockDim.x) {
+        int i = n / tokens, j = n % tokens;
+        float sum = 0;
+        for (int c = 0; c < F && j <= i; c += 4)
+            sum += dot4(load4(q + i * inner<F>::STRIDE + c), load4(x + j * inner<F>::STRIDE + c));
+        score[n] = j <= i ? sum + 1 : 0;
+    }
+}
+
+// sum[n] += sum_j factor_j x[j][first + n] g[j][column..] over this thread's W_ROWS rows of an F x
+// F matrix; factor NULL: 1.
+template <int F>
+static __device__ inline void outer_sum(float4 *sum, const float *x, const float *g,
+                                        const float *factor, int tokens, const place<F> &at)
+{
+    int first = at.row * inner<F>::W_ROWS;
+    for (int j = 0; j < tokens; j++) {
+        float4 gj = load4(g + j * inner<F>::STRIDE + at.column);
+        if (factor)
+            gj = factor[j] * gj;
+        for (int n = 0; n < inner<F>::W_ROWS; n++)
+            sum[n] = fma4(x[j * inner<F>::STRIDE + first + n], gj, sum[n]);
+    }
+}
+
+// ---- one inner step
+// -------------------------------------------------------------------------------
+
+// The inner gradient of a row: z = x W + b, and what follows from it.
+struct gradient {
+    float4 xh, e, g;
+    float r;
+};
+
+template <int F>
+static __device__ inline gradient inner_gradient(float4 z, float4 x, float4 v, float4 scale,
+                                                 float4 bias, float eps, const place<F> &at)
+{
+    gradient d;
+    d.r = at.normalise(z, eps);
+    d.xh = z;
+    d.e = scale * z + bias - (v - x);
+    d.g = at.lnv(scale * d.e, z, d.r);
+    return d;
+}
+
+// The gradients G of a mini-batch, without outputs: for replay and statistics.
+template <int F>
+static __device__ inline void gradient_rows(float *g, const float *x, const float *w,
+                                            const float *b, const real *v, size_t row, float4 scale,
+                                            float4 bias, float eps, int tokens, const place<F> &at)
+{
+    for (int first = 0; first < tokens; first += inner<F>::ROWS) {
+        int i = min(first + at.row, tokens - 1);
+        const float *xi = x + i * inner<F>::STRIDE;
+        float4 z = load4(b + at.column);
+        times<F, inner<F>::STRIDE>(z, xi, w, at.column);
+        gradient d = inner_gradient<F>(z, load4(xi + at.column), load4(v + i * row + at.column),
+                                       scale, bias, eps, at);
+        if (at.active && first + at.row < tokens)
+            store4(g + i * inner<F>::STRIDE + at.column, d.g);
+    }
+}
+
+// W -= (s X)^T G; b -= sum_j s_j G_j. minus_s holds -s.
+template <int F>
+static __device__ inline void state_update(float *w, float *b, const float *x, const float *g,
+                                           const float *minus_s, int tokens, const place<F> &at)
+{
+    constexpr int STRIDE = inner<F>::STRIDE, W_ROWS = inner<F>::W_ROWS;
+    if (at.active) {
+        float *to = w + at.row * W_ROWS * STRIDE + at.column;
+        float4 sum[W_ROWS];
+        for (int n = 0; n < W_ROWS; n++)
+            sum[n] = load4(to + n * STRIDE);
+        outer_sum<F>(sum, x, g, minus_s, tokens, at);
+        for (int n = 0; n < W_ROWS; n++)
+            store4(to + n * STRIDE, sum[n]);
+    }
+    for (int c = threadIdx.x; c < F; c += blockDim.x) {
+        float sum = b[c];
+        for (int j = 0; j < tokens; j++)
+            sum = fmaf(minus_s[j], g[j * STRIDE + c], sum);
+        b[c] = sum;
+    }
+}
+
+// ---- host
+// -----------------------------------------------------------------------------------------
+
+static inline void inner_check(const struct ttt_shape *s)
+{
+    assert(s->batch > 0 && s->seq > 0 && s->heads > 0 && s->eps > 0);
+    assert(s->head_dim == 16 || s->head_dim == 32 || s->head_dim == 64 || s->head_dim == 96);
+    assert(s->mini_batch > 0 && s->mini_batch <= INNER_TOKENS_MAX && s->seq % s->mini_batch == 0);
+}
+
+// The arrays that kernels read or write in fours.
+template <class... T> static void inner_check_aligned(const T *...p)
+{
+    assert((((uintptr_t)p % 16 == 0) && ...));
+}
+
+// Call body<head_dim>(...).
+#define WITH_HEAD_DIM(head_dim, body, ...) \
+    switch (head_dim) {                    \
+    case 16:                               \
+        body<16>(__VA_ARGS__);             \
+        break;                             \
+    case 32:                               \
+        body<32>(__VA_ARGS__);             \
+        break;                             \
+    case 64:                               \
+        body<64>(__VA_ARGS__);             \
+        break;                             \
+    case 96:                               \
+        body<96>(__VA_ARGS__);             \
+        break;                             \
+    }
+
+#endif

@@ -1,0 +1,391 @@
+// cuda/ttt_linear_bwd.cu -- TTT-Linear backward: a block per sequence and head walks the sequence
+// from its end. Each kept group is replayed into the workspace first. The formulas and their order
+// are those of docs/model.md; capital letters are tiles, primes gradients of the state.
+#include "inner.cuh"
+
+#include "device.h"
+
+// What one chain adds to the parameters' gradients, in the workspace.
+template <int F> struct partial {
+    static constexpr int W1 = 0, B1 = F * F, SCALE = B1 + F, BIAS = SCALE + F, TOKEN = BIAS + F;
+    static constexpr int PER_HEAD = TOKEN; // the members before TOKEN belong to a head
+};
+
+static size_t partial_floats(const struct ttt_shape *s)
+{
+    return ttt_linear_state_floats(s->head_dim) + 2 * (size_t)s->head_dim + s->mini_batch;
+}
+
+// States of a group under replay, one before each of its mini-batches.
+static inline __device__ __host__ int replay_slots(const ttt_shape &s)
+{
+    return min(s.keep_every, s.seq / s.mini_batch);
+}
+
+// FAR: W does not fit beside the rest. It is read from the workspace, and rests in the tiles of dZb
+// and dG during replay.
+template <int F, bool FAR> struct bwd_shared {
+    float *w, *b, *dw, *db, *q, *x, *xh, *g, *dzb, *dz, *score, *dp, *t, *rate, *minus_s, *r, *ds,
+        *dt;
+
+    __device__ bwd_shared(float *at, int tokens)
+    {
+        size_t tile = (size_t)tokens * inner<F>::STRIDE;
+        dw = shared_take(at, F * inner<F>::STRIDE);
+        b = shared_take(at, F);
+        db = shared_take(at, F);
+        q = shared_take(at, tile);
+        x = shared_take(at, tile);
+        xh = shared_take(at, tile);
+        g = shared_take(at, tile);
+        if (FAR) {
+            dzb = w = shared_take(at, 2 * tile);
+            dz = dzb + tile;
+        } else {
+            dzb = shared_take(at, tile);
+            dz = shared_take(at, tile);
+            w = shared_take(at, F * inner<F>::STRIDE);
+        }
+        score = shared_take(at, tokens * tokens);
+        dp = shared_take(at, tokens * tokens);
+        t = shared_take(at, tokens);
+        rate = shared_take(at, tokens);
+        minus_s = shared_take(at, tokens);
+        r = shared_take(at, tokens);
+        ds = shared_take(at, tokens);
+        dt = shared_take(at, tokens);
+    }
+
+    static size_t bytes(int tokens)
+    {
+        size_t tile = (size_t)tokens * inner<F>::STRIDE,
+               matrix = shared_floats(F * inner<F>::STRIDE);
+        size_t pair = FAR ? shared_floats(2 * tile) : 2 * shared_floats(tile) + matrix;
+        return sizeof(float) * (matrix + 2 * shared_floats(F) + 4 * shared_floats(tile) + pair +
+                                2 * shared_floats(tokens * tokens) + 6 * shared_floats(tokens));
+    }
+};
+
+// The forward's state updates from a kept state over n mini-batches; slots [n][STATE] receive the
+// states before each.
+template <int F, bool FAR>
+static __device__ inline void replay(float *slots, const bwd_shared<F, FAR> &m, const float *kept,
+                                     int first_step, int n, const real *k, const real *v,
+                                     const float *sigma, const chain &head, const ttt_shape &s,
+                                     float4 scale, float4 bias, const place<F> &at)
+{
+    const int tokens = s.mini_batch;
+    load_state<F>(m.w, m.b, kept, kept + F * F);
+    __syncthreads();
+    for (int c = 0; c < n; c++) {
+        save_state<F>(slots + c * inner<F>::STATE, m.w, m.b);
+        if (c + 1 == n)
+            break;
+        const size_t token = (size_t)(first_step + c) * tokens;
+        const size_t here = head.first + token * head.row;
+        load_rows<F>(m.x, k + here, head.row, tokens);
+        for (int j = threadIdx.x; j < tokens; j += blockDim.x)
+            m.minus_s[j] = -m.t[tokens - 1] * (s.rate * sigma[token + j]);
+        __syncthreads();
+        gradient_rows<F>(m.g, m.x, m.w, m.b, v + here, head.row, scale, bias, s.eps, tokens, at);
+        __syncthreads();
+        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens, at);
+        __syncthreads();
+    }
+    __syncthreads();
+}
+
+template <int F, bool FAR>
+static __global__ void __launch_bounds__(inner<F>::THREADS)
+    ttt_linear_bwd_chain(real *dq, real *dk, real *dv, float *dsigma, float *slots, float *partials,
+                         const real *dout, const float *dlast, const real *q, const real *k,
+                         const real *v, const float *sigma, const float *kept, ttt_params params,
+                         ttt_shape s)
+{
+    constexpr int STRIDE = inner<F>::STRIDE, ROWS = inner<F>::ROWS, W_ROWS = inner<F>::W_ROWS;
+    constexpr int W_STRIDE = FAR ? F : STRIDE;
+    constexpr size_t STATE = inner<F>::STATE;
+    DYN_SHARED(float, memory);
+    const int tokens = s.mini_batch, steps = s.seq / tokens;
+    const bwd_shared<F, FAR> m(memory, tokens);
+    const chain head(s);
+    const place<F> at;
+    const size_t param = (size_t)head.head * F;
+    const float4 scale = param4(params.norm_scale + param + at.column);
+    const float4 bias = param4(params.norm_bias + param + at.column);
+    float4 dscale = four(0), dbias = four(0);
+
+    kept += head.number * inner_groups(s) * STATE;
+    slots += head.number * replay_slots(s) * STATE;
+    partials += head.number * (partial<F>::PER_HEAD + tokens);
+    sigma += head.number * s.seq;
+    dsigma += head.number * s.seq;
+
+    load_token_weights(m.t, params.token_idx, tokens);
+    for (int i = threadIdx.x; i < tokens; i += blockDim.x)
+        m.dt[i] = 0;
+    for (int i = threadIdx.x; i < F * F; i += blockDim.x)
+        m.dw[i / F * STRIDE + i % F] = dlast ? dlast[head.number * STATE + i] : 0;
+    for (int c = threadIdx.x; c < F; c += blockDim.x)
+        m.db[c] = dlast ? dlast[head.number * STATE + F * F + c] : 0;
+    __syncthreads();
+
+    for (int c = steps - 1; c >= 0; c--) {
+        const int group = c / s.keep_every, first_step = group * s.keep_every;
+        if (c == steps - 1 || c % s.keep_every == s.keep_every - 1)
+            replay<F, FAR>(slots, m, kept + group * STATE, first_step, c - first_step + 1, k, v,
+                           sigma, head, s, scale, bias, at);
+        const float *state = slots + (c - first_step) * STATE, *w = FAR ? state : m.w;
+        const size_t here = head.first + (size_t)c * tokens * head.row;
+        if (!FAR)
+            load_state<F>(m.w, m.b, state, state + F * F);
+        else
+            for (int i = threadIdx.x; i < F; i += blockDim.x)
+                m.b[i] = state[F * F + i];
+        load_rows<F>(m.q, q + here, head.row, tokens);
+        load_rows<F>(m.x, k + here, head.row, tokens);
+        for (int j = threadIdx.x; j < tokens; j += blockDim.x) {
+            m.rate[j] = s.rate * sigma[c * tokens + j];
+            m.minus_s[j] = -m.t[tokens - 1] * m.rate[j];
+        }
+        __syncthreads();
+
+        // the forward again: xh, r, G; Q W + b into the tile of dZb
+        for (int first = 0; first < tokens; first += ROWS) {
+            int i = min(first + at.row, tokens - 1);
+            const float *xi = m.x + i * STRIDE;
+            float4 z = load4(m.b + at.column), y = z;
+            times_pair<F, W_STRIDE>(z, y, xi, m.q + i * STRIDE, w, at.column);
+            gradient d = inner_gradient<F>(z, load4(xi + at.column),
+                                           load4(v + here + i * head.row + at.column), scale, bias,
+                                           s.eps, at);
+            if (at.active && first + at.row < tokens) {
+                store4(m.xh + i * STRIDE + at.column, d.xh);
+                store4(m.g + i * STRIDE + at.column, d.g);
+                store4(m.dzb + i * STRIDE + at.column, y);
+                m.r[i] = d.r;
+            }
+        }
+        scores<F>(m.score, m.q, m.x, tokens);
+        __syncthreads();
+
+        // dZb = LNV(scale dO; normalised Zb), Zb = Q W + b - P G
+        for (int first = 0; first < tokens; first += ROWS) {
+            int i = min(first + at.row, tokens - 1);
+            bool mine = first + at.row < tokens;
+            float4 z = load4(m.dzb + i * STRIDE + at.column);
+            for (int j = 0; j <= i; j++)
+                z = fma4(-m.t[i] * m.rate[j] * m.score[i * tokens + j],
+                         load4(m.g + j * STRIDE + at.column), z);
+            float r = at.normalise(z, s.eps);
+            float4 d = load4(dout + here + i * head.row + at.column);
+            if (mine) {
+                dscale = dscale + d * z;
+                dbias = dbias + d;
+            }
+            d = at.lnv(scale * d, z, r);
+            if (at.active && mine)
+                store4(m.dzb + i * STRIDE + at.column, d);
+        }
+        __syncthreads();
+
+        // dP = -mask(dZb G^T)
+        for (int n = threadIdx.x; n < tokens * tokens; n += blockDim.x) {
+            int i = n / tokens, j = n % tokens;
+            float sum = 0;
+            for (int f = 0; f < F && j <= i; f += 4)
+                sum += dot4(load4(m.dzb + i * STRIDE + f), load4(m.g + j * STRIDE + f));
+            m.dp[n] = -sum;
+        }
+        __syncthreads();
+
+        // dQ; dG and through the inner norm; dV
+        for (int first = 0; first < tokens; first += ROWS) {
+            int i = min(first + at.row, tokens - 1);
+            bool mine = at.active && first + at.row < tokens;
+            const size_t row = here + i * head.row;
+            float to[4] = {0, 0, 0, 0};
+            times_transposed<F, W_STRIDE>(to, m.dzb + i * STRIDE, w, at.lane);
+            for (int j = 0; j <= i; j++) {
+                float da = m.dp[i * tokens + j] * m.t[i] * m.rate[j];
+                for (int n = 0; n < 4; n++)
+                    to[n] = fmaf(da, m.x[j * STRIDE + at.lane + n * (F / 4)], to[n]);
+            }
+            for (int n = 0; n < 4 && mine; n++) {
+                size_t place = row + at.lane + n * (F / 4);
+                dq[place] = to_real(to_float(dout[place]) + to[n]);
+            }
+
+            float4 x = load4(m.x + i * STRIDE + at.column), g = load4(m.g + i * STRIDE + at.column);
+            float4 y = load4(m.db + at.column); // Y = X dW' + db'
+            times<F, STRIDE>(y, m.x + i * STRIDE, m.dw, at.column);
+            float ds = -at.row_sum(dot4(g, y));
+            float4 dg = m.minus_s[i] * y;
+            for (int j = i; j < tokens; j++)
+                dg = fma4(-m.t[j] * m.rate[i] * m.score[j * tokens + i],
+                          load4(m.dzb + j * STRIDE + at.column), dg);
+
+            float4 xh = load4(m.xh + i * STRIDE + at.column);
+            float4 e = scale * xh + bias - (load4(v + row + at.column) - x), u = scale * e;
+            float r = m.r[i];
+            float c2 = at.row_sum(dot4(u, xh)) / F, a2 = at.row_sum(dot4(dg, xh)) / F;
+            float q2 = at.row_sum(dot4(dg, g)) / F;
+            float4 du = at.lnv(dg, xh, r), de = scale * du;
+            float4 dxh = scale * de - r * (c2 * dg + a2 * u);
+            float4 dz = at.lnv(dxh, xh, r) - r * q2 * xh;
+            if (mine) {
+                dscale = dscale + du * e + de * xh;
+                dbias = dbias + de;
+                store4(dv + row + at.column, four(0) - de);
+                store4(m.dz + i * STRIDE + at.column, dz);
+                store4(m.xh + i * STRIDE + at.column, de); // xh is done with
+                m.ds[i] = ds;
+            }
+        }
+        __syncthreads();
+
+        // dX; step sizes
+        for (int first = 0; first < tokens; first += ROWS) {
+            int j = min(first + at.row, tokens - 1);
+            float update[4] = {0, 0, 0, 0}, to[4] = {0, 0, 0, 0};
+            times_transposed<F, STRIDE>(update, m.g + j * STRIDE, m.dw, at.lane);
+            times_transposed<F, W_STRIDE>(to, m.dz + j * STRIDE, w, at.lane);
+            for (int i = j; i < tokens; i++) {
+                float da = m.dp[i * tokens + j] * m.t[i] * m.rate[j];
+                for (int n = 0; n < 4; n++)
+                    to[n] = fmaf(da, m.q[i * STRIDE + at.lane + n * (F / 4)], to[n]);
+            }
+            for (int n = 0; n < 4 && at.active && first + at.row < tokens; n++) {
+                int f = at.lane + n * (F / 4);
+                dk[here + j * head.row + f] =
+                    to_real(to[n] + m.minus_s[j] * update[n] + m.xh[j * STRIDE + f]);
+            }
+        }
+        for (int i = threadIdx.x; i < tokens; i += blockDim.x) {
+            float dt = 0, drate = m.ds[i] * m.t[tokens - 1];
+            for (int j = 0; j <= i; j++)
+                dt += m.dp[i * tokens + j] * m.score[i * tokens + j] * m.rate[j];
+            for (int j = i; j < tokens; j++)
+                drate += m.dp[j * tokens + i] * m.score[j * tokens + i] * m.t[j];
+            for (int j = 0; j < tokens && i == tokens - 1; j++)
+                dt += m.ds[j] * m.rate[j];
+            m.dt[i] += dt;
+            dsigma[c * tokens + i] = s.rate * drate;
+        }
+        __syncthreads();
+
+        // dW += X^T dZ + Q^T dZb; db
+        if (at.active) {
+            float *to = m.dw + at.row * W_ROWS * STRIDE + at.column;
+            float4 sum[W_ROWS];
+            for (int n = 0; n < W_ROWS; n++)
+                sum[n] = load4(to + n * STRIDE);
+            outer_sum<F>(sum, m.x, m.dz, NULL, tokens, at);
+            outer_sum<F>(sum, m.q, m.dzb, NULL, tokens, at);
+            for (int n = 0; n < W_ROWS; n++)
+                store4(to + n * STRIDE, sum[n]);
+        }
+        for (int f = threadIdx.x; f < F; f += blockDim.x) {
+            float sum = 0;
+            for (int j = 0; j < tokens; j++)
+                sum += m.dz[j * STRIDE + f] + m.dzb[j * STRIDE + f];
+            m.db[f] += sum;
+        }
+        __syncthreads();
+    }
+
+    save_state<F>(partials, m.dw, m.db);
+    for (int i = threadIdx.x; i < tokens; i += blockDim.x)
+        partials[partial<F>::TOKEN + i] = m.dt[i];
+    __syncthreads();
+
+    // the norm's gradients, over the rows of threads: dW is saved, its room is free
+    for (int n = 0; n < 2; n++) {
+        if (at.active)
+            store4(m.dw + at.row * F + at.column, n ? dbias : dscale);
+        __syncthreads();
+        for (int f = threadIdx.x; f < F; f += blockDim.x) {
+            float sum = 0;
+            for (int row = 0; row < ROWS; row++)
+                sum += m.dw[row * F + f];
+            partials[(n ? partial<F>::BIAS : partial<F>::SCALE) + f] = sum;
+        }
+        __syncthreads();
+    }
+}
+
+// Fold the chains' partials, sequences in ascending order.
+template <int F>
+static __global__ void ttt_linear_bwd_fold(ttt_params d, const float *partials,
+                                           const float *token_idx, ttt_shape s)
+{
+    constexpr size_t PER_HEAD = partial<F>::PER_HEAD;
+    const size_t each = PER_HEAD + s.mini_batch, chains = (size_t)s.batch * s.heads;
+    for (size_t i = grid_thread(); i < s.heads * PER_HEAD + s.mini_batch; i += grid_threads()) {
+        float sum = 0;
+        if (i >= s.heads * PER_HEAD) {
+            size_t t = i - s.heads * PER_HEAD;
+            for (size_t n = 0; n < chains; n++)
+                sum += partials[n * each + partial<F>::TOKEN + t];
+            // nothing passes where the weight is clipped
+            d.token_idx[t] += token_weight(token_idx, (int)t) > 0 ? sum : 0;
+            continue;
+        }
+        size_t head = i / PER_HEAD, at = i % PER_HEAD;
+        for (int b = 0; b < s.batch; b++)
+            sum += partials[((size_t)b * s.heads + head) * each + at];
+        if (at < partial<F>::B1)
+            d.w1[head * F * F + at] += sum;
+        else if (at < partial<F>::SCALE)
+            d.b1[head * F + at - partial<F>::B1] += sum;
+        else if (at < partial<F>::BIAS)
+            d.norm_scale[head * F + at - partial<F>::SCALE] += sum;
+        else
+            d.norm_bias[head * F + at - partial<F>::BIAS] += sum;
+    }
+}
+
+static size_t slots_floats(const struct ttt_shape *s)
+{
+    return (size_t)s->batch * s->heads * replay_slots(*s) * ttt_linear_state_floats(s->head_dim);
+}
+
+size_t ttt_linear_bwd_workspace_bytes(const struct ttt_shape *s)
+{
+    return sizeof(float) * (slots_floats(s) + (size_t)s->batch * s->heads * partial_floats(s));
+}
+
+template <int F>
+static void launch_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct ttt_params *d,
+                       const real *dout, const float *dlast, const real *q, const real *k,
+                       const real *v, const float *sigma, const float *kept,
+                       const struct ttt_params *p, const struct ttt_shape *s)
+{
+    float *slots = (float *)device_workspace(ttt_linear_bwd_workspace_bytes(s));
+    float *partials = slots + slots_floats(s);
+    size_t bytes = bwd_shared<F, false>::bytes(s->mini_batch);
+    auto ttt_linear_bwd_kernel = ttt_linear_bwd_chain<F, false>;
+    if constexpr (F == 96) {
+        if (bytes > INNER_SHARED_BYTES) {
+            bytes = bwd_shared<F, true>::bytes(s->mini_batch);
+            ttt_linear_bwd_kernel = ttt_linear_bwd_chain<F, true>;
+        }
+    }
+    allow_shared(ttt_linear_bwd_kernel, bytes);
+    LAUNCH(ttt_linear_bwd_kernel, s->batch * s->heads, inner<F>::THREADS, bytes, device_stream, dq,
+           dk, dv, dsigma, slots, partials, dout, dlast, q, k, v, sigma, kept, *p, *s);
+    size_t count = s->heads * (size_t)partial<F>::PER_HEAD + s->mini_batch;
+    LAUNCH((ttt_linear_bwd_fold<F>), blocks_for(count, ROW_THREADS), ROW_THREADS, 0, device_stream,
+           *d, partials, p->token_idx, *s);
+}
+
+void ttt_linear_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct ttt_params *d,
+                    const real *dout, const float *dlast, const real *q, const real *k,
+                    const real *v, const float *sigma, const float *kept,
+                    const struct ttt_params *p, const struct ttt_shape *s)
+{
+    inner_check(s);
+    inner_check_aligned(dq, dk, dv, dout, q, k, v);
+    WITH_HEAD_DIM(s->head_dim, launch_bwd, dq, dk, dv, dsigma, d, dout, dlast, q, k, v, sigma, kept,
+                  p, s);
+}
