@@ -42,8 +42,8 @@ static void read_files(struct scratch *s, char **paths, int count, struct outcom
         o->faults += run.fault_count;
         o->documents += run.count - run.fault_count;
         o->ids.id = realloc(o->ids.id, 4 * (o->ids.count + run.ids.count + 1));
-        memcpy(o->ids.id + o->ids.count, run.ids.id, 4 * run.ids.count);
-        o->ids.count += run.ids.count;
+        for (size_t i = 0; i < run.ids.count; i++)
+            o->ids.id[o->ids.count++] = run.ids.id[i];
     }
     if (got < 0) {
         o->faults++;

@@ -51,9 +51,10 @@ static int archive_trouble(struct input *in)
 {
     const char *reason = archive_error_string(in->archive);
     if (archive_errno(in->archive) == EIO && reason)
-        return fail("%s", reason); /* refill's own sentence */
+        return fail("%s", reason);                        /* refill's own sentence */
+    int64_t used = archive_filter_bytes(in->archive, -1); /* -1 once a filter has broken down */
     return fail("%s: the compressed data are damaged or cut short near byte %" PRIu64 " (%s)",
-                in->name, (uint64_t)archive_filter_bytes(in->archive, -1),
+                in->name, used < 0 ? in->stored_offset : (uint64_t)used,
                 reason ? reason : "no reason given");
 }
 
