@@ -31,7 +31,9 @@ char *dataset_path(const struct dataset_plan *plan)
 {
     const char *name = plan->tokenizer_name;
     char ratio[32], *path;
-    size_t n = strlen(name);
+    size_t n = strlen(name), out = strlen(plan->out);
+    while (out > 1 && plan->out[out - 1] == '/')
+        out--;
     if (n == 0 || name[0] == '/' || name[n - 1] == '/' || strstr(name, "//") ||
         strstr(name, "..")) {
         fail("--tokenizer-name='%s': expected a name as on the Hugging Face hub, such as "
@@ -42,7 +44,7 @@ char *dataset_path(const struct dataset_plan *plan)
     ratio_text(ratio, plan->val_ratio);
     if (asprintf(
             &path,
-            "%s/tokenizer_name-%s-val_ratio-%s-val_split_seed-%lld-add_eos-%s-detokenize-False",
+            "%.*s/tokenizer_name-%s-val_ratio-%s-val_split_seed-%lld-add_eos-%s-detokenize-False",
             plan->out, name, ratio, (long long)plan->split_seed,
             plan->meta.add_eos ? "True" : "False") < 0) {
         fail("out of memory");
@@ -99,9 +101,21 @@ static struct manifest_file line_of(const struct dataset_plan *plan, int split, 
     };
 }
 
+/* The options apart from how the stream came to be, which its chain sums up. */
+static bool same_options(const char *a, const char *b)
+{
+    json_t *x = json_loads(a, 0, NULL), *y = json_loads(b, 0, NULL);
+    json_object_del(x, "stream");
+    json_object_del(y, "stream");
+    bool same = x && json_equal(x, y);
+    json_decref(x);
+    json_decref(y);
+    return same;
+}
+
 static bool same_source(const struct manifest_file *a, const struct manifest_file *b)
 {
-    return !strcmp(a->tokenizer_name, b->tokenizer_name) && !strcmp(a->options, b->options) &&
+    return !strcmp(a->tokenizer_name, b->tokenizer_name) && same_options(a->options, b->options) &&
            !strcmp(a->tokenizer.hex, b->tokenizer.hex) && a->vocab_size == b->vocab_size &&
            a->seed == b->seed && a->source.documents == b->source.documents &&
            a->source.tokens == b->source.tokens && a->source.chain == b->source.chain;

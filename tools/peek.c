@@ -1,0 +1,281 @@
+/* peek.c -- ttt-peek: look inside token streams, datasets and safetensors. */
+#include "flags.h"
+#include "manifest.h"
+#include "report.h"
+#include "source.h"
+#include "tensors.h"
+#include "tokenizer.h"
+#include "utf8.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static struct tokenizer tokenizer;
+static const char *format = "", *model = "", *split = "train";
+
+/* ---- documents ---------------------------------------------------------------------------- */
+
+/* A document's text in a buffer that the next call reuses. */
+static const uint8_t *text_of(const struct tok_doc *doc, size_t *bytes)
+{
+    static uint8_t *text;
+    static size_t room;
+    size_t need = tokenizer_decode(&tokenizer, doc->ids, doc->count, NULL, text, room);
+    if (need > room) {
+        free(text);
+        room = need + need / 2;
+        text = malloc(room);
+        if (!text)
+            die("no memory for a text of %zu bytes", need);
+        need = tokenizer_decode(&tokenizer, doc->ids, doc->count, NULL, text, room);
+    }
+    *bytes = need;
+    return text;
+}
+
+static void print_ids(const struct tok_doc *doc, char between)
+{
+    for (size_t i = 0; i < doc->count; i++) {
+        char digits[10], *d = digits + sizeof digits;
+        uint32_t v = doc->ids[i];
+        do
+            *--d = (char)('0' + v % 10);
+        while (v /= 10);
+        if (i)
+            putchar(between);
+        fwrite(d, 1, (size_t)(digits + sizeof digits - d), stdout);
+    }
+}
+
+/* As a JSON string; bytes that are no UTF-8 become U+FFFD. */
+static void print_json(const uint8_t *text, size_t bytes)
+{
+    const uint8_t *end = text + bytes;
+    uint32_t code;
+    putchar('"');
+    for (unsigned n; text < end; text += n) {
+        n = utf8_next(text, end, &code);
+        if (code == UTF8_BAD)
+            fputs("\xef\xbf\xbd", stdout);
+        else if (code == '"' || code == '\\')
+            printf("\\%c", (int)code);
+        else if (code == '\n')
+            fputs("\\n", stdout);
+        else if (code == '\t')
+            fputs("\\t", stdout);
+        else if (code < 0x20 || code == 0x7f)
+            printf("\\u%04x", code);
+        else
+            fwrite(text, 1, n, stdout);
+    }
+    putchar('"');
+}
+
+static void print_document(const struct tok_doc *doc)
+{
+    size_t bytes;
+    if (*format == 'i') {
+        print_ids(doc, ' ');
+    } else if (*format == 't') {
+        const uint8_t *text = text_of(doc, &bytes);
+        fwrite(text, 1, bytes, stdout);
+    } else {
+        printf("{\"doc\":%" PRIu64 ",\"ids\":[", doc->number);
+        print_ids(doc, ',');
+        putchar(']');
+        if (*model) {
+            const uint8_t *text = text_of(doc, &bytes);
+            fputs(",\"text\":", stdout);
+            print_json(text, bytes);
+        }
+        putchar('}');
+    }
+    putchar('\n');
+}
+
+/* The tokenizer must be the one that made the ids. */
+static int tokenizer_check(const struct source *s)
+{
+    if (s->has_tokenizer && strcmp(s->tokenizer.hex, tokenizer.hash.hex))
+        return fail("%s: made with another tokenizer: its XXH3-128 is %s, that of %s is %s",
+                    s->path, s->tokenizer.hex, model, tokenizer.hash.hex);
+    if (!s->has_tokenizer)
+        say("%s: nothing says which tokenizer made it: %s is believed", s->path, model);
+    return 0;
+}
+
+static int documents(struct source *s, int64_t first, int64_t count)
+{
+    struct tok_doc doc;
+    int status = 1;
+    if (*model && tokenizer_check(s))
+        return -1;
+    if (s->guessed)
+        say("%s: no offsets beside it: a document is taken to begin at each id 1", s->path);
+    if (first > 0 && source_skip(s, (uint64_t)first))
+        return -1;
+    for (int64_t i = 0; (count < 0 || i < count) && status > 0; i++)
+        if ((status = source_next(s, &doc)) > 0)
+            print_document(&doc);
+    return status < 0 ? -1 : 0;
+}
+
+/* ---- what it is, in lines of "key<tab>value" ----------------------------------------------- */
+
+static int summary(struct source *s)
+{
+    struct tok_doc doc;
+    struct progress p;
+    uint64_t count = 0, tokens = 0, least = UINT64_MAX, most = 0, top = 0, bos = 0, eos = 0;
+    const struct tok_meta *m = &s->tok.meta;
+    uint32_t bos_id = s->is_tok ? m->bos_id : 1, eos_id = s->is_tok ? m->eos_id : 2;
+    int status;
+    progress_begin(&p, "read", "B", s->is_tok ? s->tok.file_bytes : s->ids.map.bytes);
+    while ((status = source_next(s, &doc)) > 0) {
+        count++;
+        tokens += doc.count;
+        least = doc.count < least ? doc.count : least;
+        most = doc.count > most ? doc.count : most;
+        for (size_t i = 0; i < doc.count; i++) {
+            top = doc.ids[i] > top ? doc.ids[i] : top;
+            bos += doc.ids[i] == bos_id;
+            eos += doc.ids[i] == eos_id;
+        }
+        progress_to(&p, s->is_tok ? s->tok.offset : s->at * npy_item_bytes(s->ids.dtype));
+    }
+    progress_end(&p);
+    if (status)
+        return -1;
+    printf("file\t%s\n", s->path);
+    if (s->is_tok)
+        printf("kind\ttoken documents, u%d, %" PRIu64 " blocks\n", tok_id_bytes(m) == 2 ? 16 : 32,
+               s->tok.totals.blocks);
+    else
+        printf("kind\tpacked ids, %s\n", npy_dtype_name(s->ids.dtype));
+    if (s->vocab_size)
+        printf("vocabulary\t%u\n", s->vocab_size);
+    if (s->has_tokenizer)
+        printf("tokenizer\txxh3 %s\n", s->tokenizer.hex);
+    if (s->is_tok)
+        printf("documents begin with\t%s\ndocuments end with\t%s\nspecial strings\t%s\n"
+               "options\t%s\n",
+               m->add_bos ? "BOS" : "-", m->add_eos ? "EOS" : "-",
+               m->special_text ? "text" : "literal", m->options);
+    printf("documents\t%" PRIu64 "%s\ntokens\t%" PRIu64 "\n", count,
+           s->guessed ? " (guessed: one at each id 1)" : "", tokens);
+    if (count)
+        printf("tokens of a document\t%" PRIu64 " to %" PRIu64 ", mean %.1f\nlargest id\t%" PRIu64
+               "\nids %u, %u\t%" PRIu64 ", %" PRIu64 "\n",
+               least, most, (double)tokens / (double)count, top, bos_id, eos_id, bos, eos);
+    return 0;
+}
+
+static int summary_dataset(const char *dir)
+{
+    struct manifest m;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, MANIFEST_NAME);
+    if (manifest_read(&m, path))
+        return -1;
+    const struct manifest_file *f = &m.files[0];
+    printf("folder\t%s\nkind\tdataset\ntokenizer\t%s, xxh3 %s\nvocabulary\t%u\noptions\t%s\n", dir,
+           f->tokenizer_name, f->tokenizer.hex, f->vocab_size, f->options);
+    for (size_t i = 0; i < m.count; i++, f++)
+        printf("%s\t%s\t%" PRIu64 " bytes\t%" PRIu64 " tokens\t%" PRIu64 " documents\n", f->path,
+               f->dtype, f->bytes, f->tokens, f->documents);
+    manifest_free(&m);
+    return 0;
+}
+
+static int summary_tensors(const char *path)
+{
+    struct tensors t;
+    char shape[192];
+    if (tensors_open(&t, path))
+        return -1;
+    printf("file\t%s\nkind\tsafetensors, %d tensors\n", path, t.count);
+    for (int i = 0; i < t.notes; i++)
+        printf("note\t%s\t%s\n", t.note[i].key, t.note[i].text);
+    for (int i = 0; i < t.count; i++)
+        printf("%s\t%s\t%s\n", t.list[i].name, tensor_dtype_name(t.list[i].dtype),
+               tensor_shape_text(shape, sizeof shape, t.list[i].shape, t.list[i].dims));
+    tensors_close(&t);
+    return 0;
+}
+
+/* ---- the job ------------------------------------------------------------------------------ */
+
+static bool is_dataset(const char *path)
+{
+    char manifest[4096];
+    struct stat st;
+    snprintf(manifest, sizeof manifest, "%s/%s", path, MANIFEST_NAME);
+    return !stat(manifest, &st);
+}
+
+static bool ends_with(const char *path, const char *end)
+{
+    size_t n = strlen(path), k = strlen(end);
+    return n >= k && !strcmp(path + n - k, end);
+}
+
+static int peek(const char *path, int64_t first, int64_t count)
+{
+    struct source s;
+    if (!*format && is_dataset(path))
+        return summary_dataset(path);
+    if (!*format && ends_with(path, ".safetensors"))
+        return summary_tensors(path);
+    if (source_open(&s, path, split))
+        return -1;
+    int status = *format ? documents(&s, first, count) : summary(&s);
+    source_close(&s);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t first = 0, count = -1;
+    struct flag flags[] = {
+        {FLAG_CHOICE, 0, "format", &format, "text|ids|jsonl",
+         "print documents: their text, needs --tokenizer; their ids, a line each; or a JSON\n"
+         "object a line, {\"doc\":0,\"ids\":[1,...],\"text\":\"...\"}, with text if --tokenizer is "
+         "given.\nWithout --format: what the file is, counts and lengths"},
+        {FLAG_TEXT, 't', "tokenizer", &model, "MODEL", "the file that made the ids; checked"},
+        {FLAG_INT, 0, "doc", &first, "N", "begin with document N, from 0"},
+        {FLAG_INT, 'n', "count", &count, "COUNT", "so many documents; -1 takes all"},
+        {FLAG_CHOICE, 0, "split", &split, "train|validation|test", "of a dataset's folder"},
+        {FLAG_ON, 'q', "quiet", &quiet, NULL, "no news and no progress"},
+        {0},
+    };
+    const struct program about = {
+        .name = "ttt-peek",
+        .operands = "PATH",
+        .purpose =
+            "Look inside a .tok stream (\"-\": standard input), a packed .npy, a dataset's folder\n"
+            "or a safetensors file. A document without end of its own (an .npy without its\n"
+            ".offsets) is taken to begin at each id 1. Bytes that are not UTF-8 are U+FFFD in\n"
+            "JSON and stay as they are in text.",
+        .examples = "ttt-peek corpus.tok\n"
+                    "ttt-peek --format=jsonl --tokenizer tokenizer.model --doc 10 -n 1 corpus.tok\n"
+                    "ttt-peek --format=ids --split=test data/tokenizer_name-my/...",
+        .flags = flags,
+    };
+    int operands;
+    char **path = flags_parse(argc, argv, &about, &operands);
+    if (operands != 1)
+        misuse("expected one path; %d were given", operands);
+    if (first < 0)
+        misuse("--doc=%lld: documents are counted from 0", (long long)first);
+    if (count < -1)
+        misuse("--count=%lld: expected a number, or -1 for all", (long long)count);
+    if (*format == 't' && !*model)
+        misuse("--format=text needs --tokenizer MODEL");
+    if (*model && tokenizer_open(&tokenizer, model))
+        die("%s", why());
+    if (peek(*path, first, count))
+        die("%s", why());
+    tokenizer_close(&tokenizer);
+    return finish(0);
+}

@@ -1,0 +1,193 @@
+/* prove.c -- is one file whole, and does it hold what it should? */
+#include "prove.h"
+#include "npy.h"
+#include "report.h"
+#include "tensors.h"
+#include "tok.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+enum { CHUNK_BYTES = 1 << 20 };
+
+/* ---- .tok --------------------------------------------------------------------------------- */
+
+int prove_tok(const char *path, const struct xxh3 *tokenizer, struct proof *p)
+{
+    struct tok_reader r;
+    struct tok_doc piece;
+    struct progress shown;
+    int status;
+    if (tok_reader_open(&r, path))
+        return -1;
+    progress_begin(&shown, "verified", "B", r.file_bytes);
+    while ((status = tok_reader_piece(&r, &piece)) > 0)
+        progress_to(&shown, r.offset);
+    progress_end(&shown);
+    if (!status && tokenizer && strcmp(tokenizer->hex, r.meta.tokenizer.hex))
+        status = fail("%s: made with another tokenizer: its XXH3-128 is %s, not %s", path,
+                      r.meta.tokenizer.hex, tokenizer->hex);
+    snprintf(p->note, sizeof p->note,
+             "%" PRIu64 " documents\t%" PRIu64 " tokens\t%" PRIu64 " blocks\tvocabulary %u",
+             r.totals.documents, r.totals.tokens, r.totals.blocks, r.meta.vocab_size);
+    tok_reader_close(&r);
+    return status;
+}
+
+/* ---- .npy --------------------------------------------------------------------------------- */
+
+static int sums_check(const char *path, const struct map *m, const struct manifest_file *line)
+{
+    struct xxh3_stream s;
+    struct progress shown;
+    uint32_t crc = 0;
+    if (m->bytes != line->bytes)
+        return fail("%s: %zu bytes, but the manifest says %" PRIu64 ": cut short, or another file",
+                    path, m->bytes, line->bytes);
+    progress_begin(&shown, "verified", "B", m->bytes);
+    xxh3_begin(&s);
+    for (size_t at = 0; at < m->bytes; at += CHUNK_BYTES) {
+        size_t n = m->bytes - at < CHUNK_BYTES ? m->bytes - at : CHUNK_BYTES;
+        xxh3_add(&s, m->data + at, n);
+        crc = crc32c(crc, m->data + at, n);
+        progress_to(&shown, at + n);
+    }
+    progress_end(&shown);
+    struct xxh3 x = xxh3_end(&s);
+    if (strcmp(x.hex, line->xxh3.hex))
+        return fail("%s: damaged: its XXH3-128 is %s, but the manifest says %s", path, x.hex,
+                    line->xxh3.hex);
+    if (crc != line->crc32c)
+        return fail("%s: its crc32c is %08x, but the manifest says %08x", path, crc, line->crc32c);
+    return 0;
+}
+
+/* The largest value of an integer array, read as unsigned; 0 when it is empty. */
+static uint64_t largest(const struct npy *a)
+{
+    uint64_t most = 0;
+    if (a->dtype == NPY_U2) {
+        uint16_t top = 0;
+        for (uint64_t i = 0; i < a->count; i++) {
+            uint16_t v = le16(a->data + 2 * i);
+            top = v > top ? v : top;
+        }
+        return top;
+    }
+    for (uint64_t i = 0; i < a->count; i++) {
+        uint64_t v = (uint64_t)npy_int(a, i);
+        most = v > most ? v : most;
+    }
+    return most;
+}
+
+static int ids_check(const char *path, const struct npy *a, uint64_t vocab_size)
+{
+    if (a->dims != 1 || (a->dtype != NPY_U2 && a->dtype != NPY_I4 && a->dtype != NPY_U4))
+        return fail("%s: %d dimensions of %s: token ids are one flat array of uint16, int32 or "
+                    "uint32",
+                    path, a->dims, npy_dtype_name(a->dtype));
+    if (vocab_size == 0)
+        vocab_size = a->dtype == NPY_U2 ? 65536 : (uint64_t)INT32_MAX + 1;
+    if (largest(a) < vocab_size)
+        return 0;
+    uint64_t i = 0;
+    while ((uint64_t)npy_int(a, i) < vocab_size)
+        i++;
+    return fail("%s: token %" PRIu64 " is %lld, which is not below the vocabulary of %" PRIu64,
+                path, i, (long long)npy_int(a, i), vocab_size);
+}
+
+int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file *line,
+              struct proof *p)
+{
+    struct npy a;
+    if (npy_open(&a, path))
+        return -1;
+    int status = line ? sums_check(path, &a.map, line) : 0;
+    if (!status)
+        status = ids_check(path, &a, line ? line->vocab_size : vocab_size);
+    if (!status && line &&
+        (a.count != line->tokens || strcmp(npy_dtype_name(a.dtype), line->dtype)))
+        status = fail("%s: %" PRIu64 " ids of %s, but the manifest says %" PRIu64 " of %s", path,
+                      a.count, npy_dtype_name(a.dtype), line->tokens, line->dtype);
+    int n = snprintf(p->note, sizeof p->note, "%" PRIu64 " tokens\t%s", a.count,
+                     npy_dtype_name(a.dtype));
+    if (line)
+        snprintf(p->note + n, sizeof p->note - (size_t)n, "\t%" PRIu64 " documents\txxh3 %s",
+                 line->documents, line->xxh3.hex);
+    npy_close(&a);
+    return status;
+}
+
+static int starts_check(const char *path, const struct npy *a, const struct manifest_file *line)
+{
+    if (a->dims != 1 || a->dtype != NPY_U8 || a->count == 0 || a->count - 1 != line->documents)
+        return fail("%s: %" PRIu64 " of %s, but %" PRIu64 " documents need one more uint64 than "
+                    "they are",
+                    path, a->count, npy_dtype_name(a->dtype), line->documents);
+    uint64_t before = 0;
+    for (uint64_t i = 0; i < a->count; i++) {
+        uint64_t at = le64(a->data + 8 * i);
+        if (at < before || (i == 0 && at != 0) || at > line->tokens)
+            return fail("%s: document %" PRIu64 " begins at token %" PRIu64 ", the one before at "
+                        "%" PRIu64 ", and there are %" PRIu64,
+                        path, i, at, before, line->tokens);
+        before = at;
+    }
+    if (before != line->tokens)
+        return fail("%s: the last document ends at token %" PRIu64 " of %" PRIu64, path, before,
+                    line->tokens);
+    return 0;
+}
+
+int prove_offsets(const char *path, const struct manifest_file *line, struct proof *p)
+{
+    struct npy a;
+    if (npy_open(&a, path))
+        return -1;
+    int status = sums_check(path, &a.map, line);
+    if (!status)
+        status = starts_check(path, &a, line);
+    npy_close(&a);
+    snprintf(p->note, sizeof p->note, "%" PRIu64 " documents", line->documents);
+    return status;
+}
+
+int prove_sums(const char *path, const struct manifest_file *line, struct proof *p)
+{
+    struct map m;
+    if (map_open(&m, path))
+        return -1;
+    int status = sums_check(path, &m, line);
+    snprintf(p->note, sizeof p->note, "%zu bytes", m.bytes);
+    map_close(&m);
+    return status;
+}
+
+/* ---- safetensors -------------------------------------------------------------------------- */
+
+int prove_tensors(const char *path, struct proof *p)
+{
+    struct tensors t;
+    uint64_t numbers = 0;
+    int status = 0;
+    if (tensors_open(&t, path))
+        return -1;
+    for (int i = 0; !status && i < t.count; i++) {
+        const struct tensor *x = &t.list[i];
+        numbers += x->count;
+        for (size_t k = 0; x->dtype == TENSOR_F32 && k < x->count; k++) {
+            float v;
+            memcpy(&v, (const char *)x->data + 4 * k, 4);
+            if (isnan(v)) {
+                status = fail("%s: tensor %s holds NaN at element %zu", path, x->name, k);
+                break;
+            }
+        }
+    }
+    snprintf(p->note, sizeof p->note, "%d tensors\t%" PRIu64 " numbers", t.count, numbers);
+    tensors_close(&t);
+    return status;
+}

@@ -1,0 +1,285 @@
+/* verify.c -- ttt-verify: prove that files of the suite are whole and mean what they say. */
+#include "flags.h"
+#include "npy.h"
+#include "pcg.h"
+#include "prove.h"
+#include "report.h"
+#include "tok.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static int64_t vocab_size;
+static const struct xxh3 *tokenizer; /* expected everywhere, or NULL */
+static int bad_things;
+
+/* A line for what was proved, or a sentence for what was not. */
+static void judge(const char *path, int status, const struct proof *p)
+{
+    if (status) {
+        warn("%s", why());
+        bad_things++;
+    } else if (!quiet) {
+        printf("%s\tok\t%s\n", path, p->note);
+        fflush(stdout); /* a line stands before the sentences that follow it */
+    }
+}
+
+static char *join(const char *dir, const char *name)
+{
+    char *path;
+    size_t n = strlen(dir);
+    if (asprintf(&path, "%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name) < 0)
+        die("out of memory");
+    return path;
+}
+
+static bool has(const char *dir, const char *name)
+{
+    char *path = join(dir, name);
+    struct stat st;
+    bool there = !stat(path, &st);
+    free(path);
+    return there;
+}
+
+/* ---- dataset directories ------------------------------------------------------------------ */
+
+/* All lines tell of one dataset: the same tokenizer, options and seed. */
+static int lines_agree(const struct manifest *m, const char *path)
+{
+    const struct manifest_file *a = &m->files[0];
+    if (tokenizer && strcmp(tokenizer->hex, a->tokenizer.hex))
+        return fail("%s: made with another tokenizer: its XXH3-128 is %s, not %s", path,
+                    a->tokenizer.hex, tokenizer->hex);
+    for (size_t i = 1; i < m->count; i++) {
+        const struct manifest_file *b = &m->files[i];
+        if (strcmp(a->tokenizer.hex, b->tokenizer.hex) || a->vocab_size != b->vocab_size ||
+            strcmp(a->tokenizer_name, b->tokenizer_name) || strcmp(a->options, b->options) ||
+            a->seed != b->seed)
+            return fail("%s: lines 1 and %zu tell of different tokenizers, options or seeds", path,
+                        i + 1);
+    }
+    return 0;
+}
+
+/* How many documents the ratio gives to test. */
+static int share_check(const struct manifest_file *test, const char *path)
+{
+    json_t *options = json_loads(test->options, 0, NULL);
+    const char *ratio = json_string_value(json_object_get(options, "val_ratio"));
+    uint64_t rows = 0;
+    int status = ratio ? pcg_split(&rows, strtod(ratio, NULL), test->source.documents)
+                       : fail("there is no val_ratio among the options");
+    if (!status && rows != test->documents)
+        status = fail("test has %llu documents, but a ratio of %s of %llu is %llu",
+                      (unsigned long long)test->documents, ratio,
+                      (unsigned long long)test->source.documents, (unsigned long long)rows);
+    json_decref(options);
+    return status ? fail("%s: %s", path, why()) : 0;
+}
+
+/* The splits hold all that came in: disjoint and complete where drawn, whole where given. */
+static int splits_check(const struct manifest *m, const char *path)
+{
+    static const char *const names[] = {"train", "validation", "test"};
+    const struct manifest_file *split[3];
+    for (int i = 0; i < 3; i++) {
+        char npy[32], offsets[32];
+        snprintf(npy, sizeof npy, "%s.npy", names[i]);
+        snprintf(offsets, sizeof offsets, "%s.offsets", names[i]);
+        split[i] = manifest_find(m, npy);
+        const struct manifest_file *o = manifest_find(m, offsets);
+        if (!split[i] || !o)
+            return fail("%s: lacks a line for %s", path, split[i] ? offsets : npy);
+        if (o->documents != split[i]->documents || o->tokens != split[i]->tokens)
+            return fail("%s: %s and %s do not agree on documents and tokens", path, npy, offsets);
+    }
+    const struct manifest_file *train = split[0], *test = split[2];
+    for (int i = 0; train->seed < 0 && i < 3; i++)
+        if (split[i]->documents != split[i]->source.documents ||
+            split[i]->tokens != split[i]->source.tokens)
+            return fail("%s: %s.npy does not hold all of its source", path, names[i]);
+    if (train->seed < 0)
+        return 0;
+    if (strcmp(split[1]->xxh3.hex, test->xxh3.hex))
+        return fail("%s: validation.npy and test.npy differ, but they were drawn as one", path);
+    if (train->documents + test->documents != train->source.documents ||
+        train->tokens + test->tokens != train->source.tokens)
+        return fail("%s: train and test together do not hold all of the source", path);
+    return share_check(test, path);
+}
+
+static int prove_line(const struct manifest_file *f, const char *path, struct proof *p)
+{
+    if (!strcmp(f->dtype, "uint64"))
+        return prove_offsets(path, f, p);
+    if (!strcmp(f->dtype, "pickle"))
+        return prove_sums(path, f, p);
+    return prove_ids(path, 0, f, p);
+}
+
+static void verify_dataset(const char *dir)
+{
+    struct manifest m;
+    struct proof p;
+    char *path = join(dir, MANIFEST_NAME);
+    int status = manifest_read(&m, path);
+    for (size_t i = 0; !status && i < m.count; i++) {
+        char *file = join(dir, m.files[i].path);
+        judge(file, prove_line(&m.files[i], file, &p), &p);
+        free(file);
+    }
+    if (!status)
+        status = lines_agree(&m, path) || splits_check(&m, path) ? -1 : 0;
+    if (!status)
+        snprintf(p.note, sizeof p.note, "%zu files\t%s\ttokenizer %s", m.count,
+                 m.files[0].tokenizer_name, m.files[0].tokenizer.hex);
+    judge(path, status, &p);
+    manifest_free(&m);
+    free(path);
+}
+
+/* ---- what a path is ----------------------------------------------------------------------- */
+
+static int verify(const char *path);
+
+/* The reference's own: three arrays and no manifest. */
+static void verify_bare(const char *dir)
+{
+    static const char *const names[] = {"train.npy", "validation.npy", "test.npy"};
+    say("%s: no manifest: only headers, sizes and ids can be proved", dir);
+    for (int i = 0; i < 3; i++) {
+        struct proof p;
+        char *path = join(dir, names[i]);
+        judge(path, prove_ids(path, (uint32_t)vocab_size, NULL, &p), &p);
+        free(path);
+    }
+}
+
+/* Everything below dir, in the order of names; returns how much there was to judge. */
+static int verify_tree(const char *dir)
+{
+    struct dirent **entries;
+    int n = scandir(dir, &entries, NULL, alphasort), found = 0;
+    if (n < 0)
+        die("%s: %s", dir, strerror(errno));
+    for (int i = 0; i < n; i++) {
+        const char *name = entries[i]->d_name, *dot = strrchr(name, '.');
+        char *path = join(dir, name);
+        struct stat st;
+        if (name[0] != '.' && !stat(path, &st) &&
+            (S_ISDIR(st.st_mode) || (dot && (!strcmp(dot, ".tok") || !strcmp(dot, ".npy") ||
+                                             !strcmp(dot, ".safetensors")))))
+            found += verify(path);
+        free(path);
+        free(entries[i]);
+    }
+    free(entries);
+    return found;
+}
+
+static void verify_file(const char *path)
+{
+    uint8_t head[9] = {0};
+    struct proof p;
+    struct map m;
+    if (!strcmp(path, "-")) {
+        judge(path, prove_tok(path, tokenizer, &p), &p);
+        return;
+    }
+    if (map_open(&m, path)) {
+        judge(path, -1, &p);
+        return;
+    }
+    memcpy(head, m.data, m.bytes < sizeof head ? m.bytes : sizeof head);
+    map_close(&m);
+    const char *dot = strrchr(path, '.');
+    bool named_tok = dot && !strcmp(dot, ".tok"), named_npy = dot && !strcmp(dot, ".npy");
+    if (!memcmp(head, "TTT.TOK", 7) || named_tok)
+        judge(path, prove_tok(path, tokenizer, &p), &p);
+    else if (!memcmp(head, "\x93NUMPY", 6) || named_npy)
+        judge(path, prove_ids(path, (uint32_t)vocab_size, NULL, &p), &p);
+    else if (head[8] == '{')
+        judge(path, prove_tensors(path, &p), &p);
+    else
+        judge(path,
+              fail("%s: not a file of the suite: expected .tok, .npy, .safetensors, %s or a "
+                   "dataset's folder",
+                   path, MANIFEST_NAME),
+              &p);
+}
+
+/* Returns how much there was to judge. */
+static int verify(const char *path)
+{
+    struct stat st;
+    size_t n = strlen(path), name = strlen(MANIFEST_NAME);
+    bool is_dir = !stat(path, &st) && S_ISDIR(st.st_mode);
+    if (is_dir && has(path, MANIFEST_NAME))
+        verify_dataset(path);
+    else if (is_dir && has(path, "train.npy"))
+        verify_bare(path);
+    else if (is_dir)
+        return verify_tree(path);
+    else if (n >= name && !strcmp(path + n - name, MANIFEST_NAME) &&
+             (n == name || path[n - name - 1] == '/')) {
+        char *dir = n == name ? strdup(".") : strndup(path, n - name);
+        if (!dir)
+            die("out of memory");
+        verify_dataset(dir);
+        free(dir);
+    } else
+        verify_file(path);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *model = "";
+    struct flag flags[] = {
+        {FLAG_TEXT, 0, "tokenizer", &model, "MODEL",
+         "everything must have been made with this tokenizer's file"},
+        {FLAG_INT, 0, "vocab-size", &vocab_size, "N",
+         "of arrays without a manifest: every id must be below; 0 takes what the type can hold"},
+        {FLAG_ON, 'q', "quiet", &quiet, NULL, "nothing about what is good"},
+        {0},
+    };
+    const struct program about = {
+        .name = "ttt-verify",
+        .operands = "PATH...",
+        .purpose =
+            "Prove that files are whole and mean what they say: .tok streams (\"-\": standard\n"
+            "input), .npy arrays of ids, dataset directories and the folders above them,\n"
+            "manifests, safetensors. Checked are headers, sizes, checksums, every id, counts,\n"
+            "offsets, the split, and that all of a dataset has one origin. One line a file on\n"
+            "standard output; one sentence for each bad thing, and exit status 1.",
+        .examples = "ttt-verify corpus.tok data\n"
+                    "ttt-verify --vocab-size 32000 downloaded/train.npy && echo good",
+        .flags = flags,
+    };
+    int count;
+    char **path = flags_parse(argc, argv, &about, &count);
+    if (count == 0)
+        misuse("expected files or folders to verify");
+    if (vocab_size < 0 || vocab_size > INT32_MAX)
+        misuse("--vocab-size=%lld: expected a number from 1 to 2147483647", (long long)vocab_size);
+    struct xxh3 hash;
+    struct map m;
+    if (*model) {
+        if (map_open(&m, model))
+            die("%s", why());
+        hash = xxh3_of(m.data, m.bytes);
+        tokenizer = &hash;
+        map_close(&m);
+    }
+    for (; *path; path++)
+        if (verify(*path) == 0) {
+            warn("%s: no dataset, .tok, .npy or .safetensors in it", *path);
+            bad_things++;
+        }
+    return finish(bad_things != 0);
+}
