@@ -1,0 +1,152 @@
+/* run.c -- a run of training: everything it has open, and what one does with it. */
+#include "run.h"
+#include "report.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the steps ---------------------------------------------------------------------------- */
+
+/* Fill r->batch with windows: those of an order, or `first` and on when order is NULL. */
+static int read_batch(struct run *r, const struct data *d, const uint32_t *order, uint64_t first)
+{
+    for (int row = 0; row < r->batch.rows; row++)
+        if (data_read(d, order ? order[row] : first + (uint64_t)row, &r->batch, row))
+            return -1;
+    return 0;
+}
+
+/* Micro-batch i of r->batch. */
+static struct tokens part_of(const struct run *r, int i)
+{
+    size_t at = (size_t)i * (size_t)r->model.rows;
+    return (struct tokens){r->batch.input + at, r->batch.target + at, r->batch.mask + at};
+}
+
+static bool wants_curves(const struct run *r)
+{
+    int64_t every = r->options->save_milestone_freq;
+    return r->curves && every && (r->step + 1) % every == 0;
+}
+
+static size_t curve_floats(const struct run *r)
+{
+    const struct config *c = &r->config;
+    return (size_t)c->num_hidden_layers * 4 * (size_t)(r->model.seq / c->mini_batch_size);
+}
+
+int run_step(struct run *r, struct metrics_step *m)
+{
+    const struct options *o = r->options;
+    double began_s = now_s();
+    uint64_t rows = (uint64_t)o->global_batch_size;
+    if (read_batch(r, &r->train, order_step(&r->order, (uint64_t)r->step, rows), 0))
+        return -1;
+    double *curves = wants_curves(r) ? r->curves : NULL;
+    if (curves)
+        memset(curves, 0, curve_floats(r) * sizeof *curves);
+
+    int64_t step = r->step + 1;
+    int parts = (int)(o->global_batch_size / o->micro_batch);
+    float mult = optim_ttt_lr_mult(&r->config, step);
+    struct score score = {0};
+    model_zero_grad(&r->model);
+    for (int i = 0; i < parts; i++) {
+        struct tokens t = part_of(r, i);
+        if (model_train(&r->model, &t, mult, 1.0 / parts, &score, curves))
+            return -1;
+    }
+    static const char remedy[] =
+        "; the last checkpoint is untouched: resume it with a lower learning rate, or look at the "
+        "data";
+    if (!isfinite((float)score.loss))
+        return fail("step %" PRId64 ": the loss is not a number%s", step, remedy);
+    optim_step(&r->optim, &r->params, r->step);
+    double norm = optim_grad_norm(&r->optim);
+    if (!isfinite((float)norm))
+        return fail("step %" PRId64 ": the gradient is not a number%s", step, remedy);
+
+    r->step = step;
+    double ended_s = now_s();
+    *m = (struct metrics_step){
+        .step = step,
+        .loss = (float)score.loss,
+        .grad_norm = (float)norm,
+        .learning_rate = optim_lr(&o->optim, step),
+        .tokens_per_s = (double)rows * (double)r->model.seq / (ended_s - began_s),
+        .elapsed_s = ended_s - r->began_s,
+    };
+    return 0;
+}
+
+int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
+{
+    const struct options *o = r->options;
+    uint64_t rows = (uint64_t)o->global_batch_size, batches = r->validation.windows / rows;
+    if (!batches)
+        return fail("%s: %" PRIu64 " rows are fewer than one batch of %" PRIu64
+                    "; a smaller --global_batch_size or more text is needed",
+                    r->validation.path, r->validation.windows, rows);
+    if (o->eval_batches && (uint64_t)o->eval_batches < batches)
+        batches = (uint64_t)o->eval_batches;
+    int parts = (int)(o->global_batch_size / o->micro_batch);
+    struct score score = {0};
+    *tokens = 0;
+    for (uint64_t b = 0; b < batches; b++) {
+        if (read_batch(r, &r->validation, NULL, b * rows))
+            return -1;
+        for (int i = 0; i < parts; i++) {
+            struct tokens t = part_of(r, i);
+            if (model_score(&r->model, &t, 1.0 / ((double)parts * (double)batches), &score))
+                return -1;
+        }
+        for (size_t i = 0; i < (size_t)r->batch.rows * (size_t)r->batch.seq; i++)
+            *tokens += r->batch.mask[i] > 0;
+    }
+    *loss = score.loss;
+    return 0;
+}
+
+/* ---- checkpoints -------------------------------------------------------------------------- */
+
+void run_place_in_data(const struct run *r, struct state_data *d)
+{
+    const struct options *o = r->options;
+    struct order_place at =
+        order_place(&r->order, (uint64_t)r->step, (uint64_t)o->global_batch_size);
+    *d = (struct state_data){
+        .seed = o->seed,
+        .windows = r->train.windows,
+        .seq_length = (uint64_t)o->seq_length,
+        .global_batch_size = (uint64_t)o->global_batch_size,
+        .epoch = at.epoch,
+        .position = at.position,
+        .manifest = r->dataset.digest,
+    };
+    snprintf(d->order, sizeof d->order, "%s", o->order);
+}
+
+int run_save(struct run *r)
+{
+    int64_t every = r->options->save_milestone_freq;
+    if (r->step == r->saved)
+        return 0;
+    struct state s = {
+        .step = r->step,
+        .milestone = every && r->step % every == 0,
+        .elapsed_s = now_s() - r->began_s,
+        .config = r->config,
+        .flags = options_to_json(),
+    };
+    run_place_in_data(r, &s.data);
+    int status = !s.flags ? fail("out of memory")
+                          : metrics_sync(&r->metrics) || state_save(&s, &r->params, r->dir.path) ||
+                                rundir_point(&r->dir, r->step);
+    state_close(&s);
+    if (status)
+        return -1;
+    r->saved = r->step;
+    return rundir_sweep(&r->dir, r->step);
+}

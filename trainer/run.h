@@ -1,0 +1,59 @@
+/* run.h -- a run of training: everything it has open, and what one does with it. */
+#ifndef RUN_H
+#define RUN_H
+
+#include "data.h"
+#include "dataset.h"
+#include "metrics.h"
+#include "model.h"
+#include "optim.h"
+#include "options.h"
+#include "order.h"
+#include "params.h"
+#include "resume.h"
+#include "rundir.h"
+
+/* Zero means closed. */
+struct run {
+    const struct options *options; /* borrowed */
+    struct config config;
+    struct dataset dataset;
+    struct data train, validation; /* the latter only where it is read */
+    struct order order;
+    struct batch batch; /* of global_batch_size rows */
+    struct params params;
+    struct model model;
+    struct optim optim;
+    struct rundir dir;
+    struct metrics metrics;
+    double *curves; /* [layers][4][seq / mini_batch], owned; NULL when never asked for */
+    int64_t step;   /* done */
+    int64_t saved;  /* the step of the newest whole checkpoint, 0: none */
+    double began_s; /* now_s() when a run without interruption would have begun */
+};
+
+/* What the flags mean: dataset, model, directory (unless only evaluating), checkpoint to begin
+   with, memory. Says each in a line. The device is open. */
+must_check int run_open(struct run *r, const struct options *o);
+void run_close(struct run *r); /* harmless when closed */
+
+/* The resolved run for people, on stdout: flags, configuration, parameters, memory. Nothing of it
+   is opened or written. */
+must_check int run_print(const struct options *o);
+
+/* Where the run stands in its data after the present step. */
+void run_place_in_data(const struct run *r, struct state_data *d);
+
+/* One update: r->step goes up by one, *m is its line for metrics.jsonl. -1 with why() when loss or
+   gradient is not finite, the data are bad or the device broke. */
+must_check int run_step(struct run *r, struct metrics_step *m);
+
+/* The loss over the first eval_batches batches of the validation data, in their own order, the
+   last incomplete batch left out; and the tokens that counted. */
+must_check int run_evaluate(struct run *r, double *loss, uint64_t *tokens);
+
+/* Write a checkpoint of the present step, point `latest` to it, remove the rolling one before.
+   A failure leaves the last good one as it was. */
+must_check int run_save(struct run *r);
+
+#endif

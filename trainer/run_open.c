@@ -1,0 +1,285 @@
+/* run_open.c -- open a run: from flags to everything that a step needs. */
+#include "device.h"
+#include "file.h"
+#include "plan.h"
+#include "report.h"
+#include "run.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- data and model ----------------------------------------------------------------------- */
+
+/* The vocabulary is the tokenizer's, as in the reference; --vocab_size asks for more. */
+static int choose_vocab(struct config *c, const struct dataset *d, int64_t wanted)
+{
+    int given = c->vocab_size;
+    if (wanted && wanted < d->vocab_size)
+        return fail("--vocab_size=%" PRId64 ": the ids of %s go up to %d", wanted, d->dir,
+                    d->vocab_size - 1);
+    c->vocab_size = wanted ? (int)wanted : d->vocab_size ? d->vocab_size : given;
+    if (!c->vocab_size)
+        return fail("%s: nothing tells how many ids its tokenizer has (no %s there); give "
+                    "--vocab_size=N",
+                    d->dir, MANIFEST_NAME);
+    if (given && given != c->vocab_size)
+        say("vocab_size is the tokenizer's %d, not the %d of --update_model_config", c->vocab_size,
+            given);
+    return 0;
+}
+
+static int choose_config(struct run *r)
+{
+    const struct options *o = r->options;
+    struct config *c = &r->config;
+    if (config_load(c, o->model.load_model_config))
+        return -1;
+    c->vocab_size = 0;
+    if (config_update(c, o->model.update_model_config) ||
+        choose_vocab(c, &r->dataset, o->vocab_size))
+        return -1;
+    c->max_sequence_length = (int)o->seq_length;
+    return config_check(c, (int)o->seq_length);
+}
+
+static int find_data_and_model(struct run *r)
+{
+    const struct options *o = r->options;
+    if (dataset_find(&r->dataset, o->dataset_path, o->tokenizer_name, o->tokenizer_given) ||
+        choose_config(r))
+        return -1;
+    return params_list(&r->params, &r->config);
+}
+
+static int open_split(struct run *r, struct data *d, const char *split)
+{
+    const struct options *o = r->options;
+    char path[PATH_MAX];
+    bool llama2 = !strcmp(r->dataset.tokenizer, DATASET_LLAMA2);
+    bool mask = !strcmp(o->mask_bos, "on") || (!strcmp(o->mask_bos, "auto") && llama2);
+    return dataset_split(&r->dataset, split, path) ||
+                   data_open(d, path, (int)o->seq_length, r->config.vocab_size, mask)
+               ? -1
+               : 0;
+}
+
+static int open_data(struct run *r)
+{
+    const struct options *o = r->options;
+    uint64_t rows = (uint64_t)o->global_batch_size;
+    if (batch_open(&r->batch, (int)rows, (int)o->seq_length))
+        return -1;
+    if ((o->eval_mode || o->eval_every) && open_split(r, &r->validation, "validation"))
+        return -1;
+    if (o->eval_every && !o->eval_mode && r->validation.windows < rows)
+        return fail("%s: %" PRIu64 " rows of --seq_length=%" PRId64
+                    " are fewer than one batch; a smaller --global_batch_size, or no --eval_every",
+                    r->validation.path, r->validation.windows, o->seq_length);
+    if (o->eval_mode)
+        return 0;
+    if (open_split(r, &r->train, "train"))
+        return -1;
+    if (r->train.windows < rows)
+        return fail("%s: %" PRIu64 " rows of --seq_length=%" PRId64
+                    " are fewer than one batch of --global_batch_size=%" PRIu64,
+                    r->train.path, r->train.windows, o->seq_length, rows);
+    char tokens[16];
+    say("%s: %s tokens, %" PRIu64 " rows of %" PRId64 ", %" PRIu64 " steps an epoch",
+        r->dataset.dir, human(tokens, (double)r->train.npy.count), r->train.windows, o->seq_length,
+        r->train.windows / rows);
+    return order_open(&r->order, o->order_rule, (uint64_t)o->seed, r->train.windows);
+}
+
+static int open_model(struct run *r)
+{
+    const struct options *o = r->options;
+    bool training = !o->eval_mode;
+    struct plan plan = {0};
+    if (model_plan(&plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
+                   training))
+        return -1;
+    size_t free_bytes = device_free_bytes();
+    char parameters[16];
+    say("%s: %s, %d layers, %s parameters; memory:", o->model.load_model_config,
+        mixer_name(r->config.seq_modeling_block), r->config.num_hidden_layers,
+        human(parameters, (double)r->params.total));
+    if (!quiet)
+        plan_write(&plan, free_bytes, stderr);
+    if (plan_check(&plan, free_bytes, "a smaller --micro_batch or --seq_length needs less") ||
+        params_alloc(&r->params, training) ||
+        model_open(&r->model, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
+                   training))
+        return -1;
+    if (!training)
+        return 0;
+    if (o->save_milestone_freq && mixer_is_ttt(r->config.seq_modeling_block)) {
+        r->curves = calloc((size_t)r->config.num_hidden_layers * 4,
+                           (size_t)(o->seq_length / r->config.mini_batch_size) * sizeof *r->curves);
+        if (!r->curves)
+            return fail("out of memory for the TTT statistics");
+    }
+    return optim_open(&r->optim, &o->optim);
+}
+
+/* ---- what the directory tells -------------------------------------------------------------- */
+
+/* Write one of the run directory's texts. */
+static int write_text(const struct rundir *dir, const char *name,
+                      void (*print)(FILE *to, const struct run *r), const struct run *r)
+{
+    char path[PATH_MAX], *text = NULL;
+    size_t bytes = 0;
+    struct writer w;
+    if (rundir_path(dir->path, name, path))
+        return -1;
+    FILE *to = open_memstream(&text, &bytes);
+    if (!to)
+        return fail("%s: out of memory", path);
+    print(to, r);
+    int status = fclose(to) ? fail("%s: out of memory", path) : writer_open(&w, path);
+    if (!status) {
+        status = writer_put(&w, text, bytes);
+        if (status)
+            writer_abandon(&w);
+        else
+            status = writer_commit(&w);
+    }
+    free(text);
+    return status;
+}
+
+static void print_flags(FILE *to, const struct run *r)
+{
+    (void)r;
+    options_write(to);
+}
+
+static void print_config(FILE *to, const struct run *r)
+{
+    json_t *config = config_to_json(&r->config);
+    json_dumpf(config, to, JSON_INDENT(2));
+    fprintf(to, "\n");
+    json_decref(config);
+}
+
+static void print_params(FILE *to, const struct run *r)
+{
+    params_write(&r->params, to);
+}
+
+static void print_version(FILE *to, const struct run *r)
+{
+    (void)r;
+    fprintf(to, "ttt-train %s, %s build\n%s\n", TTT_VERSION, TTT_BUILD, device_describe());
+}
+
+static int describe(const struct run *r)
+{
+    return write_text(&r->dir, "flags.txt", print_flags, r) ||
+                   write_text(&r->dir, "config.json", print_config, r) ||
+                   write_text(&r->dir, "model.txt", print_params, r) ||
+                   write_text(&r->dir, "version.txt", print_version, r)
+               ? -1
+               : 0;
+}
+
+/* ---- where it begins ----------------------------------------------------------------------- */
+
+static int begin(struct run *r, const struct resume *from)
+{
+    const struct options *o = r->options;
+    if (!*from->step_dir) {
+        params_init(&r->params, (uint64_t)o->seed, r->config.initializer_range);
+        return 0;
+    }
+    bool whole = from->whole && !o->eval_mode;
+    r->step = whole ? from->state.step : 0;
+    if (whole) {
+        struct state_data now;
+        run_place_in_data(r, &now);
+        if (resume_check_data(from, &now) || state_load_all(&r->params, from->step_dir))
+            return -1;
+        resume_tell_changes(from);
+    } else if (state_load_params(&r->params, from->step_dir)) {
+        return -1;
+    }
+    say("%s %s, step %" PRId64, whole ? "goes on from" : "takes the parameters of", from->step_dir,
+        from->state.step);
+    if (!from->in_place || !whole)
+        return 0;
+    r->saved = r->step;
+    /* When an older checkpoint was asked for, a kill from here on must not lead to the newer. */
+    return rundir_point(&r->dir, r->step);
+}
+
+static int open_directory(struct run *r)
+{
+    char path[PATH_MAX];
+    return rundir_path(r->dir.path, "metrics.jsonl", path) ||
+                   metrics_open(&r->metrics, path, r->saved) || describe(r)
+               ? -1
+               : 0;
+}
+
+static int open_all(struct run *r, struct resume *from)
+{
+    const struct options *o = r->options;
+    if (find_data_and_model(r))
+        return -1;
+    config_notes(&r->config);
+    options_notes(o);
+    if (!o->eval_mode && rundir_open(&r->dir, o->exp_dir, o->exp_name))
+        return -1;
+    if (resume_find(from, o, o->eval_mode ? NULL : &r->dir) || open_data(r) || open_model(r) ||
+        begin(r, from))
+        return -1;
+    r->began_s = now_s() - (r->step ? from->state.elapsed_s : 0);
+    return o->eval_mode ? 0 : open_directory(r);
+}
+
+int run_open(struct run *r, const struct options *o)
+{
+    struct resume from = {0};
+    *r = (struct run){.options = o};
+    int status = open_all(r, &from);
+    resume_close(&from);
+    if (status)
+        run_close(r);
+    return status;
+}
+
+void run_close(struct run *r)
+{
+    metrics_close(&r->metrics);
+    rundir_close(&r->dir);
+    free(r->curves);
+    optim_close(&r->optim);
+    model_close(&r->model);
+    params_close(&r->params);
+    order_close(&r->order);
+    batch_close(&r->batch);
+    data_close(&r->train);
+    data_close(&r->validation);
+    dataset_close(&r->dataset);
+    *r = (struct run){0};
+}
+
+int run_print(const struct options *o)
+{
+    struct run r = {.options = o};
+    struct plan plan = {0};
+    int status = find_data_and_model(&r);
+    if (!status)
+        status = model_plan(&plan, &r.config, &r.params, (int)o->micro_batch, (int)o->seq_length,
+                            !o->eval_mode);
+    if (!status) {
+        options_write(stdout);
+        print_config(stdout, &r);
+        print_params(stdout, &r);
+        plan_write(&plan, device_free_bytes(), stdout);
+    }
+    run_close(&r);
+    return status;
+}

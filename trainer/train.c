@@ -1,0 +1,159 @@
+/* train.c -- ttt-train: the loop of steps. */
+#include "device.h"
+#include "live.h"
+#include "report.h"
+#include "run.h"
+#include "sibling.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t stop;
+
+/* The first signal asks for a checkpoint and an end, the second ends. */
+static void on_signal(int sig)
+{
+    if (stop)
+        _exit(128 + sig);
+    stop = sig;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit then fails a write, which has a sentence */
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static bool is_due(int64_t step, int64_t every)
+{
+    return every && step % every == 0;
+}
+
+/* What follows a step. Troubles of the disk are told, and the run goes on: *status becomes 1. */
+static void record(struct run *r, const struct metrics_step *m, struct live *line, int *status)
+{
+    const struct options *o = r->options;
+    const struct config *c = &r->config;
+    int bad = metrics_put(&r->metrics, m);
+    if (r->curves && is_due(m->step, o->save_milestone_freq))
+        bad |= metrics_put_stats(&r->metrics, m->step, r->curves, c->num_hidden_layers,
+                                 r->model.seq / c->mini_batch_size, c->mini_batch_size);
+    bool last = m->step == o->total_steps;
+    live_show(line, m, last || stop);
+    if (bad) {
+        live_break(line);
+        warn("%s; training goes on without that line", why());
+        *status = 1;
+    }
+}
+
+static void validate(struct run *r, struct live *line, int *status)
+{
+    double loss;
+    uint64_t tokens;
+    live_break(line);
+    if (run_evaluate(r, &loss, &tokens) ||
+        metrics_put_validation(&r->metrics, r->step, loss, tokens)) {
+        warn("%s; training goes on", why());
+        *status = 1;
+        return;
+    }
+    say("step %" PRId64 "  validation loss %.4f over %" PRIu64 " tokens", r->step, loss, tokens);
+}
+
+static void save(struct run *r, struct live *line, int *status)
+{
+    int64_t before = r->saved;
+    if (!run_save(r))
+        return;
+    live_break(line);
+    *status = 1;
+    if (r->saved != before)
+        warn("%s", why());
+    else if (before)
+        warn("no checkpoint at step %" PRId64 ": %s; step_%" PRId64 " is whole", r->step, why(),
+             before);
+    else
+        warn("no checkpoint at step %" PRId64 ": %s; there is none yet", r->step, why());
+}
+
+/* Steps until the end or a signal. Returns the exit status. */
+static int train(struct run *r)
+{
+    const struct options *o = r->options;
+    struct live line;
+    int status = 0;
+    if (r->step >= o->total_steps)
+        say("step %" PRId64 " of %" PRId64 " is done already", r->step, o->total_steps);
+    live_begin(&line, r->step, o->total_steps);
+    while (r->step < o->total_steps && !stop) {
+        struct metrics_step m;
+        if (run_step(r, &m)) {
+            live_break(&line);
+            warn("%s", why());
+            return 1;
+        }
+        record(r, &m, &line, &status);
+        bool last = r->step == o->total_steps;
+        if (is_due(r->step, o->eval_every) || (o->eval_every && last))
+            validate(r, &line, &status);
+        if (is_due(r->step, o->save_checkpoint_freq) || is_due(r->step, o->save_milestone_freq))
+            save(r, &line, &status);
+    }
+    if (r->step)
+        save(r, &line, &status);
+    live_break(&line);
+    if (!stop || status)
+        return status;
+    say("stopped by a signal at step %" PRId64 "; --resume=auto goes on", r->step);
+    return 128 + stop;
+}
+
+static int evaluate(struct run *r)
+{
+    double loss;
+    uint64_t tokens;
+    if (run_evaluate(r, &loss, &tokens)) {
+        warn("%s", why());
+        return 1;
+    }
+    printf("Eval Loss: %.4f\n", loss);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    char **given = malloc(((size_t)argc + 1) * sizeof *given);
+    if (!given)
+        die("out of memory");
+    memcpy(given, argv, ((size_t)argc + 1) * sizeof *given);
+    const struct options *o = options_parse(argc, argv);
+    if (sibling_exec("ttt-train", given, o->device, o->dtype))
+        die("%s", why());
+    free(given);
+
+    const char *trouble = device_open((int)o->threads);
+    if (trouble)
+        die("%s", trouble);
+    if (o->print_config) {
+        if (run_print(o))
+            die("%s", why());
+        device_close();
+        return finish(0);
+    }
+    catch_signals();
+    say("%s, %.0f GFLOP/s", device_describe(), device_matmul_gflops());
+    struct run r;
+    if (run_open(&r, o))
+        die("%s", why());
+    int status = o->eval_mode ? evaluate(&r) : train(&r);
+    run_close(&r);
+    device_close();
+    return finish(status);
+}
