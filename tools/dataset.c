@@ -45,7 +45,7 @@ char *dataset_path(const struct dataset_plan *plan)
     if (asprintf(
             &path,
             "%.*s/tokenizer_name-%s-val_ratio-%s-val_split_seed-%lld-add_eos-%s-detokenize-False",
-            plan->out, name, ratio, (long long)plan->split_seed,
+            (int)out, plan->out, name, ratio, (long long)plan->split_seed,
             plan->meta.add_eos ? "True" : "False") < 0) {
         fail("out of memory");
         return NULL;
