@@ -55,6 +55,8 @@ OPT      = -O1 -g
 endif
 ifeq ($(BUILD),emulated)
 BACKEND = emulated
+# Vector accesses that a GPU would refuse, and indices beyond shared arrays.
+SANITIZE = -fsanitize=alignment,bounds -fno-sanitize-recover=all
 LINK    = $(CXX) $(SANITIZE)
 LIBS.kernels =
 endif

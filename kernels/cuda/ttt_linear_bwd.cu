@@ -95,8 +95,10 @@ static __device__ inline void replay(float *slots, const bwd_shared<F, FAR> &m, 
     __syncthreads();
 }
 
+// At least as many blocks on a multiprocessor as its shared memory has room for with 16 tokens;
+// asked for fewer, the compiler takes the registers it needs and spills none.
 template <int F, bool FAR>
-static __global__ void __launch_bounds__(inner<F>::THREADS)
+static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
     ttt_linear_bwd_chain(real *dq, real *dk, real *dv, float *dsigma, float *slots, float *partials,
                          const real *dout, const float *dlast, const real *q, const real *k,
                          const real *v, const float *sigma, const float *kept, ttt_params params,
