@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sets in the caches of segments up to 15, 31 and 63 bytes: 4, 2 and 1/2 MB. */
+#define SHORT_BITS   16
+#define LONG_BITS    14
+#define LONGEST_BITS 11
+
 /* ---- ids that grow ------------------------------------------------------------------------ */
 
 static int grow(struct ids *ids, size_t more)
@@ -24,7 +29,7 @@ static inline int make_room(struct ids *ids, size_t more)
     return ids->room - ids->count >= more ? 0 : grow(ids, more);
 }
 
-static int append(struct ids *ids, uint32_t id)
+static inline int append(struct ids *ids, uint32_t id)
 {
     if (make_room(ids, 1))
         return -1;
@@ -36,103 +41,6 @@ void ids_free(struct ids *ids)
 {
     free(ids->id);
     *ids = (struct ids){0};
-}
-
-/* ---- the cache ---------------------------------------------------------------------------- */
-
-/* A segment of up to KEY_MAX bytes and its ids; the key's last byte is the length, so that no
-   segment equals an empty entry. Vocabularies up to 65536 use the 16-bit half. Two entries share
-   a line of memory: a new one takes the first place, and what was there moves to the second. */
-#define CACHE_BITS 16 /* lines: 4 MB */
-#define KEY_MAX    15
-
-struct cache_entry {
-    uint64_t key[2];
-    union {
-        struct {
-            uint16_t id[7], count;
-        } narrow;
-        struct {
-            uint32_t id[3], count;
-        } wide;
-    };
-};
-
-struct cache_line {
-    struct cache_entry entry[2];
-};
-
-static inline bool narrow(const struct encoder *e)
-{
-    return e->t->vocab_size <= 65536;
-}
-
-/* The segment's key. Bytes before `end` may be read past it. */
-static inline void key_of(uint64_t key[2], const uint8_t *text, size_t bytes, const uint8_t *end)
-{
-    if (end - text >= 16) {
-        memcpy(key, text, 16);
-        unsigned cut = 64 - 8 * (bytes & 7); /* 64 when bytes is 0 or 8: the half is kept or gone */
-        if (bytes >= 8)
-            key[1] = cut == 64 ? 0 : key[1] << cut >> cut;
-        else
-            key[0] = cut == 64 ? 0 : key[0] << cut >> cut, key[1] = 0;
-    } else {
-        key[0] = key[1] = 0;
-        memcpy(key, text, bytes);
-    }
-    key[1] |= (uint64_t)bytes << 56;
-}
-
-static inline struct cache_line *line_of(const struct encoder *e, const uint64_t key[2])
-{
-    unsigned __int128 product =
-        (unsigned __int128)(key[0] ^ 0x9E3779B97F4A7C15u) * (key[1] ^ 0xD1B54A32D192ED03u);
-    uint64_t hash = (uint64_t)product ^ (uint64_t)(product >> 64);
-    return &e->cache[hash * 0x9E3779B97F4A7C15u >> (64 - CACHE_BITS)];
-}
-
-/* Append a remembered segment's ids; out has room for 8. */
-static inline bool recall(const struct encoder *e, const struct cache_line *line,
-                          const uint64_t key[2], struct ids *out)
-{
-    const struct cache_entry *c = &line->entry[0];
-    if (c->key[0] != key[0] || c->key[1] != key[1]) {
-        c++;
-        if (c->key[0] != key[0] || c->key[1] != key[1])
-            return false;
-    }
-    uint32_t *to = out->id + out->count;
-    if (narrow(e)) {
-        for (int i = 0; i < 7; i++)
-            to[i] = c->narrow.id[i];
-        out->count += c->narrow.count;
-    } else {
-        for (int i = 0; i < 3; i++)
-            to[i] = c->wide.id[i];
-        out->count += c->wide.count;
-    }
-    return true;
-}
-
-static void remember(const struct encoder *e, struct cache_line *line, const uint64_t key[2],
-                     const struct ids *ids)
-{
-    if (ids->count > (narrow(e) ? 7 : 3))
-        return;
-    struct cache_entry *c = &line->entry[0];
-    line->entry[1] = *c;
-    *c = (struct cache_entry){.key = {key[0], key[1]}};
-    for (size_t i = 0; i < ids->count; i++) {
-        if (narrow(e))
-            c->narrow.id[i] = (uint16_t)ids->id[i];
-        else
-            c->wide.id[i] = ids->id[i];
-    }
-    if (narrow(e))
-        c->narrow.count = (uint16_t)ids->count;
-    else
-        c->wide.count = (uint32_t)ids->count;
 }
 
 /* ---- one segment -------------------------------------------------------------------------- */
@@ -193,6 +101,27 @@ static int merge_segment(struct encoder *e, bool blank, const uint8_t *text, siz
     return 0;
 }
 
+/* The same from memory, or for it. */
+always_inline int recall(struct encoder *e, struct segments *cache, unsigned words,
+                         const uint8_t *text, size_t bytes, const uint8_t *end, struct ids *out)
+{
+    uint64_t key[SEGMENT_WORDS_MAX];
+    segments_key(key, words, text, bytes, end);
+    uint64_t *set = segments_set(cache, key, words);
+    if (make_room(out, segments_ids(words)))
+        return -1;
+    size_t count;
+    if (segments_find(cache, set, key, words, out->id + out->count, &count)) {
+        out->count += count;
+        return 0;
+    }
+    size_t before = out->count;
+    if (merge_segment(e, false, text, bytes, out))
+        return -1;
+    segments_put(cache, set, key, words, out->id + before, out->count - before);
+    return 0;
+}
+
 /* Where the segment ends that holds a character of code `last` right before p. */
 static inline const uint8_t *segment_end(const struct bpe *b, uint32_t last, const uint8_t *p,
                                          const uint8_t *end)
@@ -236,26 +165,23 @@ static int encode_plain(struct encoder *e, const uint8_t *text, size_t bytes, st
     while (p < end) {
         const uint8_t *begin = p;
         uint32_t code = next_code(&p, end);
+        const uint8_t *first = p;
         p = segment_end(&t->bpe, code, p, end);
         size_t n = (size_t)(p - begin);
-        if (n > KEY_MAX) {
-            if (merge_segment(e, false, begin, n, out))
-                return -1;
-            continue;
-        }
-        uint64_t key[2];
-        key_of(key, begin, n, end);
-        struct cache_line *line = line_of(e, key);
-        if (make_room(out, 8))
+        uint32_t symbol = bpe_char(&t->bpe, code) & CHAR_SYMBOL;
+        int bad;
+        if (p == first && symbol < t->vocab_size)
+            bad = append(out, symbol);
+        else if (n <= segments_bytes(2))
+            bad = recall(e, &e->cache[0], 2, begin, n, end, out);
+        else if (n <= segments_bytes(4))
+            bad = recall(e, &e->cache[1], 4, begin, n, end, out);
+        else if (n <= segments_bytes(8))
+            bad = recall(e, &e->cache[2], 8, begin, n, end, out);
+        else
+            bad = merge_segment(e, false, begin, n, out);
+        if (bad)
             return -1;
-        if (recall(e, line, key, out))
-            continue;
-        e->fresh.count = 0;
-        if (merge_segment(e, false, begin, n, &e->fresh) || make_room(out, e->fresh.count))
-            return -1;
-        memcpy(out->id + out->count, e->fresh.id, sizeof *out->id * e->fresh.count);
-        out->count += e->fresh.count;
-        remember(e, line, key, &e->fresh);
     }
     if (!t->byte_fallback)
         fuse_unknown(t, out, from);
@@ -381,19 +307,20 @@ int encoder_document(struct encoder *e, const void *text, size_t bytes, struct f
 int encoder_open(struct encoder *e, const struct tokenizer *t)
 {
     *e = (struct encoder){.t = t};
-    size_t bytes = sizeof *e->cache << CACHE_BITS;
-    e->cache = aligned_alloc(64, bytes);
-    if (!e->cache)
-        return fail("no memory for a cache of %zu bytes", bytes);
-    memset(e->cache, 0, bytes);
-    return 0;
+    bool narrow = t->vocab_size <= 65536;
+    if (!segments_open(&e->cache[0], 2, SHORT_BITS, narrow) &&
+        !segments_open(&e->cache[1], 4, LONG_BITS, narrow) &&
+        !segments_open(&e->cache[2], 8, LONGEST_BITS, narrow))
+        return 0;
+    encoder_close(e);
+    return -1;
 }
 
 void encoder_close(struct encoder *e)
 {
-    free(e->cache);
+    for (int i = 0; i < 3; i++)
+        segments_close(&e->cache[i]);
     merger_close(&e->merger);
-    ids_free(&e->fresh);
     free(e->joined);
     *e = (struct encoder){0};
 }

@@ -12,6 +12,7 @@
 
 #include "err.h"
 #include "merger.h"
+#include "segments.h"
 #include "tokenizer.h"
 
 #include <stdbool.h>
@@ -35,9 +36,8 @@ void ids_free(struct ids *ids);
 /* Zero means closed. Fields are private. */
 struct encoder {
     const struct tokenizer *t; /* borrowed: must stay open */
-    struct cache_line *cache;  /* owned */
+    struct segments cache[3];  /* owned: of short, long and longest segments */
     struct merger merger;      /* owned */
-    struct ids fresh;          /* owned: the ids of a segment met for the first time */
     uint8_t *joined;           /* owned: a text with its end mark, where the two may run together */
     size_t joined_room;
 };

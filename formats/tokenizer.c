@@ -347,7 +347,8 @@ int tokenizer_read(struct tokenizer *t, const void *data, size_t bytes, const ch
 
     struct settings s = defaults;
     uint32_t used = 0;
-    struct proto p = {.at = data, .end = (const uint8_t *)data + bytes, .file = data};
+    const uint8_t *begin = bytes ? data : (const void *)""; /* no bytes may be no pointer either */
+    struct proto p = {.at = begin, .end = begin + bytes, .file = begin};
     if (read_model(t, &s, p, &used) || check_settings(&s) || find_special(t, &s) ||
         bpe_open(&t->bpe, t->pieces, t->vocab_size, t->text)) {
         fail("%s: %s", name, why());

@@ -7,18 +7,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+/* Start from {0}; made_free when done. */
 struct made_model {
-    uint8_t data[16384];
-    size_t bytes;
+    uint8_t *data; /* [bytes], owned */
+    size_t bytes, room;
 };
+
+static inline void made_put(struct made_model *m, const void *data, size_t bytes)
+{
+    if (m->room < m->bytes + bytes) {
+        m->room = 2 * (m->bytes + bytes);
+        m->data = realloc(m->data, m->room);
+        if (!m->data)
+            abort();
+    }
+    memcpy(m->data + m->bytes, data, bytes);
+    m->bytes += bytes;
+}
+
+static inline void made_free(struct made_model *m)
+{
+    free(m->data);
+    *m = (struct made_model){0};
+}
 
 static inline void made_varint(struct made_model *m, uint64_t value)
 {
     for (; value > 0x7F; value >>= 7)
-        m->data[m->bytes++] = (uint8_t)(value | 0x80);
-    m->data[m->bytes++] = (uint8_t)value;
+        made_put(m, &(uint8_t){(uint8_t)(value | 0x80)}, 1);
+    made_put(m, &(uint8_t){(uint8_t)value}, 1);
 }
 
 static inline void made_number(struct made_model *m, unsigned field, uint64_t value)
@@ -31,26 +51,25 @@ static inline void made_bytes(struct made_model *m, unsigned field, const void *
 {
     made_varint(m, field << 3 | 2);
     made_varint(m, bytes);
-    memcpy(m->data + m->bytes, data, bytes);
-    m->bytes += bytes;
+    made_put(m, data, bytes);
 }
 
 static inline void made_float(struct made_model *m, unsigned field, float value)
 {
     made_varint(m, field << 3 | 5);
-    memcpy(m->data + m->bytes, &value, sizeof value);
-    m->bytes += sizeof value;
+    made_put(m, &value, sizeof value);
 }
 
 static inline void made_piece(struct made_model *m, const char *spelling, float score,
                               enum piece_kind kind)
 {
-    struct made_model inside = {.bytes = 0};
+    struct made_model inside = {0};
     made_bytes(&inside, 1, spelling, strlen(spelling));
     made_float(&inside, 2, score);
     if (kind != PIECE_NORMAL)
         made_number(&inside, 3, kind);
     made_bytes(m, 1, inside.data, inside.bytes);
+    made_free(&inside);
 }
 
 /* The settings that a model ends with; {0} are those of a model that can be read. */
@@ -62,7 +81,7 @@ struct made_settings {
 
 static inline void made_end(struct made_model *m, struct made_settings s)
 {
-    struct made_model trainer = {.bytes = 0}, normalizer = {.bytes = 0};
+    struct made_model trainer = {0}, normalizer = {0};
     made_number(&trainer, 3, s.type ? s.type : 2);
     made_number(&trainer, 24, s.suffix);
     made_number(&trainer, 35, s.byte_fallback);
@@ -78,6 +97,8 @@ static inline void made_end(struct made_model *m, struct made_settings s)
     made_number(&normalizer, 4, s.trim);
     made_number(&normalizer, 5, !s.no_escape);
     made_bytes(m, 3, normalizer.data, normalizer.bytes);
+    made_free(&trainer);
+    made_free(&normalizer);
 }
 
 static inline void made_specials(struct made_model *m)

@@ -111,6 +111,7 @@ static void against_slow(const struct tokenizer *t, const char *name)
     CHECK(!encoder_open(&e, t));
     struct slow s = slow_open(t);
     check_text(&e, &s, "", 0);
+    check_text(&e, &s, "\0a\0\0 b\0", 7);
     check_random(&e, &s, made_alphabet, COUNT(made_alphabet), 4000, 12);
     check_random(&e, &s, made_alphabet, 5, 400, 120);
     check_random(&e, &s, made_alphabet, 4, 3, 6000);
@@ -121,11 +122,16 @@ static void against_slow(const struct tokenizer *t, const char *name)
     encoder_close(&e);
 }
 
-static void test_made(const char *name, struct made_settings settings)
+static void test_made(const char *name, struct made_settings settings, int padding)
 {
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     struct tokenizer t;
     made_specials(&m);
+    for (int i = 0; i < padding; i++) {
+        char spelling[16];
+        snprintf(spelling, sizeof spelling, "<%d>", i);
+        made_piece(&m, spelling, 0, PIECE_CONTROL);
+    }
     if (settings.byte_fallback)
         made_byte_pieces(&m);
     made_hard_pieces(&m);
@@ -138,6 +144,7 @@ static void test_made(const char *name, struct made_settings settings)
     }
     against_slow(&t, name);
     tokenizer_close(&t);
+    made_free(&m);
 }
 
 static void test_file(const char *path, const char *name)
@@ -175,7 +182,7 @@ static void test_documents(void)
 {
     struct tokenizer t;
     struct encoder e;
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     made_specials(&m); /* 0 1 2 */
     made_piece(&m, "\u2581", -1, PIECE_NORMAL);
     made_piece(&m, "a", -2, PIECE_NORMAL);
@@ -222,6 +229,7 @@ static void test_documents(void)
     CHECK(document_is(&e, "a", bare, IDS(0, 1, )));
     encoder_close(&e);
     tokenizer_close(&t);
+    made_free(&m);
     case_end("");
 }
 
@@ -248,7 +256,7 @@ static void test_worsts(void)
 {
     struct tokenizer t;
     struct encoder e;
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     made_specials(&m);
     made_byte_pieces(&m);
     made_hard_pieces(&m);
@@ -265,6 +273,7 @@ static void test_worsts(void)
     test_worst(&e, "a megabyte that never cuts", "aab b  ba", 1 << 20);
     test_worst(&e, "a megabyte of random ASCII", "", 1 << 20);
     test_worst(&e, "a megabyte of newlines", "\n", 1 << 20);
+    made_free(&m);
     encoder_close(&e);
     tokenizer_close(&t);
 }
@@ -272,10 +281,12 @@ static void test_worsts(void)
 int main(void)
 {
     test_documents();
-    test_made("made model with byte pieces", (struct made_settings){.byte_fallback = true});
-    test_made("made model without byte pieces", (struct made_settings){0});
+    test_made("made model with byte pieces", (struct made_settings){.byte_fallback = true}, 0);
+    test_made("made model with ids above 65535", (struct made_settings){.byte_fallback = true},
+              65536);
+    test_made("made model without byte pieces", (struct made_settings){0}, 0);
     test_made("made model without the dummy blank",
-              (struct made_settings){.byte_fallback = true, .no_prefix = true});
+              (struct made_settings){.byte_fallback = true, .no_prefix = true}, 0);
     test_file(SMALL_MODEL, "a trained model");
     const char *shared = getenv("TTT_SHARED");
     char path[4096];

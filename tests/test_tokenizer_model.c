@@ -61,11 +61,12 @@ static void test_damage(const char *name, const uint8_t *data, size_t bytes, siz
 
 static void test_damages(void)
 {
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     made_specials(&m);
     made_hard_pieces(&m);
     made_end(&m, (struct made_settings){0});
     test_damage("every cut and every flip of a made model", m.data, m.bytes, 1);
+    made_free(&m);
     struct map map;
     if (map_open(&map, SMALL_MODEL)) {
         case_begin("cuts and flips of a trained model");
@@ -90,21 +91,23 @@ static void refused(const struct made_model *m, const char *sentence)
 
 static void refused_settings(struct made_settings settings, const char *sentence)
 {
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     made_specials(&m);
     made_hard_pieces(&m);
     made_end(&m, settings);
     refused(&m, sentence);
+    made_free(&m);
 }
 
 static void refused_piece(const char *spelling, float score, enum piece_kind kind,
                           const char *sentence)
 {
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     made_specials(&m);
     made_piece(&m, spelling, score, kind);
     made_end(&m, (struct made_settings){0});
     refused(&m, sentence);
+    made_free(&m);
 }
 
 static void test_refusals(void)
@@ -128,12 +131,13 @@ static void test_refusals(void)
     refused_piece("\xff", 0, PIECE_NORMAL, "piece 3 is not UTF-8");
     refused_piece("a", 0.0f / 0.0f, PIECE_NORMAL, "piece 3 has a score that is not a number");
     refused_piece("?", 0, PIECE_UNKNOWN, "pieces 0 and 3 are both");
-    struct made_model m = {.bytes = 0};
+    struct made_model m = {0};
     refused(&m, "not one piece");
     made_piece(&m, "a", 0, PIECE_NORMAL);
     refused(&m, "no trainer settings");
     made_end(&m, (struct made_settings){0});
     refused(&m, "no piece is of the unknown type");
+    made_free(&m);
     struct tokenizer t;
     CHECK(tokenizer_open(&t, "no/such.model") && strstr(why(), "no/such.model"));
     case_end("");
