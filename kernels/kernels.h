@@ -252,7 +252,7 @@ void ttt_target_variance(float *curve, const real *k, const real *v, const struc
 /* Bytes of decoding state per sequence and head: W, b and the rows of the current mini-batch. */
 size_t ttt_linear_decode_bytes(int head_dim, int mini_batch);
 
-/* Set the decoding state of batch sequences to the initial inner model. */
+/* Set the decoding state of batch sequences to the initial inner model (s->seq is not read). */
 void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s);
 
 /* ttt_linear_decode -- one token of batch sequences (s->seq is not read): the outputs equal

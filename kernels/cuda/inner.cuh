@@ -275,11 +275,26 @@ static __device__ inline void state_update(float *w, float *b, const float *x, c
 // ---- host
 // -----------------------------------------------------------------------------------------
 
+// All but seq, which decoding does not read.
+static inline void inner_check_token(const struct ttt_shape *s)
+{
+    assert(s->batch > 0 && s->heads > 0 && s->eps > 0);
+    assert(s->head_dim == 16 || s->head_dim == 32 || s->head_dim == 64 || s->head_dim == 96);
+    assert(s->mini_batch > 0 && s->mini_batch <= INNER_TOKENS_MAX);
+}
+
+// All but seq, which decoding does not read.
+static inline void inner_check_sizes(const struct ttt_shape *s)
+{
+    assert(s->batch > 0 && s->heads > 0 && s->eps > 0);
+    assert(s->head_dim == 16 || s->head_dim == 32 || s->head_dim == 64 || s->head_dim == 96);
+    assert(s->mini_batch > 0 && s->mini_batch <= INNER_TOKENS_MAX);
+}
+
 static inline void inner_check(const struct ttt_shape *s)
 {
-    assert(s->batch > 0 && s->seq > 0 && s->heads > 0 && s->eps > 0);
-    assert(s->head_dim == 16 || s->head_dim == 32 || s->head_dim == 64 || s->head_dim == 96);
-    assert(s->mini_batch > 0 && s->mini_batch <= INNER_TOKENS_MAX && s->seq % s->mini_batch == 0);
+    inner_check_sizes(s);
+    assert(s->seq > 0 && s->seq % s->mini_batch == 0);
 }
 
 // The arrays that kernels read or write in fours.

@@ -28,7 +28,7 @@ static __global__ void ttt_linear_decode_begin_each(float *state, ttt_params p, 
 
 void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s)
 {
-    inner_check(s);
+    inner_check_token(s);
     size_t count = (size_t)s->batch * s->heads * decode_floats(s->head_dim, s->mini_batch);
     LAUNCH(ttt_linear_decode_begin_each, blocks_for(count, ROW_THREADS), ROW_THREADS, 0,
            device_stream, (float *)state, *p, *s);
@@ -122,7 +122,7 @@ void ttt_linear_decode(real *out, void *state, const real *q, const real *k, con
                        const float *sigma, int position, const struct ttt_params *p,
                        const struct ttt_shape *s)
 {
-    inner_check(s);
+    inner_check_token(s);
     inner_check_aligned(out, q, k, v, (float *)state);
     assert(position >= 0);
     WITH_HEAD_DIM(s->head_dim, launch_decode, out, state, q, k, v, sigma, position % s->mini_batch,
