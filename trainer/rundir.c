@@ -68,10 +68,27 @@ static int each_step(const char *dir,
     return status;
 }
 
-static int remove_leftover(const char *path, int64_t step, const char *rest, void *arg)
+static int remove_step_leftover(const char *path, int64_t step, const char *rest, void *arg)
 {
     (void)step, (void)arg;
     return !strncmp(rest, ".part.", 6) || !strncmp(rest, ".old.", 5) ? rundir_remove(path) : 0;
+}
+
+/* What a killed run was writing: only the one that holds the lock may. */
+static int remove_leftovers(const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return fail("%s: %s", dir, strerror(errno));
+    int status = 0;
+    for (struct dirent *e; !status && (e = readdir(d));) {
+        const char *part = strstr(e->d_name, ".part."), *rest;
+        if (part && part[6 + strspn(part + 6, "0123456789")] == 0 && !step_of(e->d_name, &rest) &&
+            unlinkat(dirfd(d), e->d_name, 0))
+            status = fail("%s/%s: %s", dir, e->d_name, strerror(errno));
+    }
+    closedir(d);
+    return status ? -1 : each_step(dir, remove_step_leftover, NULL);
 }
 
 int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name)
@@ -86,7 +103,7 @@ int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name)
     if (flock(r->lock_fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
         fail("%s: another ttt-train is writing here; wait for it, or choose another --exp_name",
              r->path);
-    else if (!each_step(r->path, remove_leftover, NULL))
+    else if (!remove_leftovers(r->path))
         return 0;
     rundir_close(r);
     return -1;
