@@ -272,13 +272,11 @@ int npy_writer_put_ids(struct npy_writer *w, const uint32_t *ids, size_t count)
     return 0;
 }
 
-/* The count was another than promised: put it right, and take the sums from the file. */
-static int repair(struct npy_writer *w)
+/* The count was another than promised: take the sums from the file. */
+static int sum_again(struct npy_writer *w)
 {
-    uint8_t header[NPY_HEADER_BYTES];
     struct map m;
-    npy_header(header, w->dtype, w->count);
-    if (writer_patch(&w->file, 0, header, sizeof header) || map_open(&m, w->file.part))
+    if (map_open(&m, w->file.part))
         return -1;
     w->xxh3 = xxh3_of(m.data, m.bytes);
     w->crc32c = crc32c(0, m.data, m.bytes);
@@ -288,9 +286,15 @@ static int repair(struct npy_writer *w)
 
 int npy_writer_seal(struct npy_writer *w)
 {
+    uint8_t header[NPY_HEADER_BYTES];
+    npy_header(header, w->dtype, w->count);
     w->bytes = w->file.bytes;
     w->xxh3 = xxh3_end(&w->stream);
-    return w->count == w->promised ? 0 : repair(w);
+    /* Also when it stands there already: bytes still held are written now, so that a full disk
+       shows before any file gets its name. */
+    if (writer_patch(&w->file, 0, header, sizeof header))
+        return -1;
+    return w->count == w->promised ? 0 : sum_again(w);
 }
 
 int npy_writer_commit(struct npy_writer *w)

@@ -70,7 +70,7 @@ must_check int npy_writer_open(struct npy_writer *w, const char *path, enum npy_
 must_check int npy_writer_put(struct npy_writer *w, const void *items, size_t count);
 /* Ids, narrowed to NPY_U2 or NPY_I4; one that does not fit is refused. */
 must_check int npy_writer_put_ids(struct npy_writer *w, const uint32_t *ids, size_t count);
-/* Completes the header and the sums; the file still waits under its temporary name. */
+/* Completes header and sums and writes every byte; the file keeps its temporary name. */
 must_check int npy_writer_seal(struct npy_writer *w);
 must_check int npy_writer_commit(struct npy_writer *w); /* after seal; closes, also on failure */
 void npy_writer_abandon(struct npy_writer *w);          /* harmless when closed */

@@ -163,8 +163,11 @@ static int take_lock(struct dataset *d)
         d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (d->lock < 0)
             return fail("%s: cannot be created: %s", path, strerror(errno));
-        if (flock(d->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        if (flock(d->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+            close(d->lock);
+            d->lock = -1;
             return fail("%s: another ttt-pack is writing this dataset now", d->dir);
+        }
     } while (fstat(d->lock, &here) || stat(path, &there) || here.st_ino != there.st_ino);
     return 0;
 }
@@ -177,11 +180,11 @@ static void remove_empty(const struct dataset *d)
         *slash = 0;
 }
 
-/* clean: nothing of ours is left under a final name, or all of it is. */
-static void leave(struct dataset *d, bool clean)
+/* Unless the directory is unclean, its mark goes too: the next run may not write over it. */
+static void leave(struct dataset *d)
 {
     if (d->lock >= 0) {
-        if (clean)
+        if (!d->unclean)
             unlink(file_path(d->dir, packing, ""));
         close(d->lock);
         remove_empty(d);
@@ -220,14 +223,14 @@ int dataset_open(struct dataset *d, const struct dataset_plan *plan, bool force)
         known &= plan->source_known[s];
     if (was_there) {
         if (known && stands(plan, d->dir)) {
-            leave(d, false);
+            leave(d);
             return 1;
         }
-        d->left_over = exists(file_path(d->dir, packing, ""));
+        d->unclean = exists(file_path(d->dir, packing, ""));
         const char *other = in_the_way(d->dir);
         bool whole = other && exists(file_path(d->dir, MANIFEST_NAME, ""));
         /* Where sources come from a pipe, commit compares. */
-        if (other && !force && (whole ? known : !d->left_over)) {
+        if (other && !force && (whole ? known : !d->unclean)) {
             fail("%s: exists already, from another source or with other options; --force replaces "
                  "it",
                  other);
@@ -238,7 +241,7 @@ int dataset_open(struct dataset *d, const struct dataset_plan *plan, bool force)
         goto fail;
     return 0;
 fail:
-    leave(d, false);
+    leave(d);
     return -1;
 }
 
@@ -338,6 +341,7 @@ static bool same_files(const struct manifest *a, const char *dir)
 static int rename_all(struct dataset *d, struct writer *pkl, const struct manifest *m)
 {
     const char *manifest = file_path(d->dir, MANIFEST_NAME, "");
+    d->unclean = true;
     if (unlink(manifest) && errno != ENOENT)
         return fail("%s: cannot be replaced: %s", manifest, strerror(errno));
     for (int s = 0; s < DATASET_SPLITS; s++)
@@ -371,8 +375,8 @@ int dataset_commit(struct dataset *d)
     }
     writer_abandon(&pkl);
     manifest_free(&m);
-    /* A run that failed here leaves its mark, so that the next may write over what it left. */
-    leave(d, status >= 0);
+    d->unclean &= status < 0;
+    leave(d);
     return status;
 }
 
@@ -384,5 +388,5 @@ void dataset_abandon(struct dataset *d)
         npy_writer_abandon(&d->split[s].ids);
         npy_writer_abandon(&d->split[s].offsets);
     }
-    leave(d, !d->left_over);
+    leave(d);
 }

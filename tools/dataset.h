@@ -42,7 +42,8 @@ struct dataset {
     char *dir;                       /* owned */
     int lock;
     struct dataset_split split[DATASET_SPLITS];
-    bool force, left_over;
+    bool force;
+    bool unclean; /* a killed run's files may stand there, or some of ours */
 };
 
 /* The directory's path, owned by the caller; NULL with why(). */

@@ -1,0 +1,223 @@
+#!/bin/bash
+# pack.sh BIN -- ttt-shuffle, ttt-pack, ttt-verify and ttt-peek as people and scripts meet them:
+# pipes, repeated and interrupted runs, damage, full disks, and what they say.
+set -uo pipefail
+bin=$(cd "${1:?usage: pack.sh BIN}" && pwd) || exit 1
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
+model=$root/tests/golden/tokenizer/small-1024.model
+work=$(mktemp -d --tmpdir ttt-pack-XXXXXX) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+PATH=$bin:$PATH
+passed=0 failed=0 skipped=0
+
+ok() { passed=$((passed + 1)); echo "ok   $1"; }
+bad() { failed=$((failed + 1)); echo "FAIL $1"; }
+skip() { skipped=$((skipped + 1)); echo "skip $1  $2"; }
+# expect NAME COMMAND...: it succeeds.
+expect() { local name=$1; shift; if "$@"; then ok "$name"; else bad "$name"; fi; }
+# refuse NAME STATUS WORDS COMMAND...: it ends with STATUS and one line on stderr that holds WORDS.
+refuse() {
+    local name=$1 want=$2 words=$3 got
+    shift 3
+    "$@" >out.txt 2>err.txt
+    got=$?
+    if [[ $got -eq $want ]] && grep -qF -- "$words" err.txt && [[ $(wc -l <err.txt) -eq 1 || $want -eq 2 ]]; then
+        ok "$name"
+    else
+        bad "$name"
+        echo "     status $got, wanted $want and '$words':"
+        sed 's/^/     /' err.txt
+    fi
+}
+same() { cmp -s "$1" "$2"; }
+absent() { ! compgen -G "$1" >/dev/null; }
+flip() { # flip FILE OFFSET: one bit
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf "\\x$(printf %02x $((byte ^ 4)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+for i in $(seq 1 300); do
+    printf '{"text":"Document %d: in the beginning was word %d of %d, and it was said.","n":%d}\n' $i $((i * 7)) $((i % 13)) $i
+done >corpus.jsonl
+if ! ttt-tokenize -q --tokenizer "$model" -o a.tok corpus.jsonl; then
+    bad "ttt-tokenize made a.tok"
+    echo "$passed passed, $failed failed"
+    exit 1
+fi
+head -1 corpus.jsonl | ttt-tokenize -q --tokenizer "$model" -o one.tok -
+head -2 corpus.jsonl | ttt-tokenize -q --tokenizer "$model" -o two.tok -
+head -2 corpus.jsonl | ttt-tokenize -q --tokenizer "$model" --no-eos -o noeos.tok -
+echo 'not a stream at all, only text that is long enough to be read as a header of one' >text.txt
+: >empty.txt
+: >empty.jsonl
+
+# ---- misuse and bad input ------------------------------------------------------------------------
+for tool in shuffle pack verify peek; do
+    refuse "ttt-$tool without operands" 2 "ttt-$tool" ttt-$tool
+    refuse "ttt-$tool with an unknown flag" 2 "--no-such" ttt-$tool --no-such x
+    expect "ttt-$tool --help has an example" bash -c "ttt-$tool --help | grep -q '^ *ttt-$tool .*'"
+done
+refuse "shuffle demands a seed" 2 "--seed" ttt-shuffle -o s.tok a.tok
+refuse "pack demands a name" 2 "--tokenizer-name" ttt-pack -o d a.tok
+refuse "pack wants all three splits" 2 "--validation" ttt-pack -o d --tokenizer-name x --train=a.tok
+refuse "pack: a ratio of one" 2 "--val-ratio" ttt-pack -o d --tokenizer-name x --val-ratio 1 a.tok
+refuse "pack: a name that leaves the folder" 1 "--tokenizer-name" ttt-pack -o d --tokenizer-name ../x a.tok
+for tool in "shuffle --seed 1 -o x.tok" "pack -o d --tokenizer-name x" verify "peek --format=ids"; do
+    refuse "ttt-$tool: missing file" 1 "gone.tok: No such file" ttt-$tool gone.tok
+    refuse "ttt-$tool: wrong magic" 1 "text.txt: not a" ttt-$tool text.txt
+    refuse "ttt-$tool: empty file" 1 "empty.txt" ttt-$tool empty.txt
+done
+for n in 40 200 1000; do
+    head -c $n a.tok >cut.tok
+    refuse "shuffle: cut at $n" 1 "cut.tok: cut short" ttt-shuffle --seed 1 -o x.tok cut.tok
+    refuse "verify: cut at $n" 1 "cut.tok: cut short" ttt-verify cut.tok
+    refuse "pack: a pipe cut at $n" 1 "standard input: cut short" bash -c 'ttt-pack -o d --tokenizer-name x - <cut.tok'
+done
+cp a.tok flip.tok
+flip flip.tok 2000
+refuse "verify: a flipped bit" 1 "flip.tok: block 0 at byte" ttt-verify a.tok flip.tok
+expect "and the good file before it is named" grep -q '^a.tok	ok	300 documents' out.txt
+refuse "shuffle: a flipped bit" 1 "checksum" ttt-shuffle --seed 1 -o x.tok flip.tok
+refuse "peek: a flipped bit" 1 "checksum" ttt-peek --format=ids flip.tok
+refuse "pack: one document" 1 "none would be left" ttt-pack -o d --tokenizer-name x one.tok
+refuse "pack: splits that differ in EOS" 1 "without EOS" \
+    ttt-pack -o d --tokenizer-name x --train=a.tok --validation=two.tok --test=noeos.tok
+expect "nothing is left of what was refused" absent 'x.tok*'
+expect "no folder either" absent 'd/*'
+if ttt-tokenize -q --tokenizer "$model" -o none.tok empty.jsonl 2>err.txt; then
+    refuse "shuffle: no documents" 1 "no documents" ttt-shuffle --seed 1 -o x.tok none.tok
+    refuse "pack: no documents" 1 "no documents" ttt-pack -o d --tokenizer-name x none.tok
+    refuse "pack: a split without documents" 1 "no documents" \
+        ttt-pack -o d --tokenizer-name x --train=a.tok --validation=none.tok --test=two.tok
+else
+    expect "an empty corpus is refused at once" grep -q 'no document' err.txt
+fi
+
+# ---- shuffle -------------------------------------------------------------------------------------
+ttt-shuffle -q --seed 5 -o s5.tok a.tok
+ttt-shuffle -q --seed 5 - <a.tok >piped.tok
+ttt-shuffle -q --seed 6 -o s6.tok a.tok
+ttt-shuffle -q --seed 5 --compress -o z5.tok a.tok
+expect "shuffle: a pipe gives the same bytes" same s5.tok piped.tok
+for f in a s5 s6 z5; do ttt-peek --format=ids $f.tok >$f.ids; done
+expect "shuffle: another order" bash -c '! cmp -s a.ids s5.ids && ! cmp -s s5.ids s6.ids'
+expect "shuffle: the same documents" bash -c 'cmp <(sort a.ids) <(sort s5.ids) && cmp <(sort a.ids) <(sort s6.ids)'
+expect "shuffle --compress: the same documents, fewer bytes" \
+    bash -c 'cmp -s s5.ids z5.ids && [[ $(stat -c%s z5.tok) -lt $(stat -c%s s5.tok) ]]'
+expect "shuffle: its seed is noted" bash -c 'ttt-peek s5.tok | grep -q "\"seed\":5"'
+expect "shuffle in place" bash -c 'cp a.tok i.tok && ttt-shuffle -q --seed 5 -o i.tok i.tok && cmp i.tok s5.tok'
+expect "verify all of them" ttt-verify -q a.tok s5.tok s6.tok z5.tok
+expect "verify a pipe" bash -c 'ttt-verify -q - <z5.tok'
+expect "verify -q says nothing" bash -c '[[ -z $(ttt-verify -q a.tok 2>&1) ]]'
+
+# ---- pack ----------------------------------------------------------------------------------------
+pack() { ttt-pack -o d --tokenizer-name small "$@" 2>err.txt; }
+path=$(pack a.tok)
+expect "pack prints the folder" test \
+    "$path" = d/tokenizer_name-small-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
+expect "its files, and nothing else" bash -c "[[ \$(ls -A '$path' | tr '\n' ' ') == \
+    'manifest.jsonl test.npy test.offsets train.npy train.offsets validation.npy validation.offsets ' ]]"
+expect "one line says what was packed" grep -q 'train 299 documents' err.txt
+expect "validation is test" same "$path/validation.npy" "$path/test.npy"
+expect "verify: folder, the folder above, manifest" ttt-verify -q "$path" d "$path/manifest.jsonl"
+cp -a d before
+expect "again: the same folder is printed" test "$(pack a.tok)" = "$path"
+expect "again: says so" grep -q 'left alone' err.txt
+expect "again: nothing touched" bash -c "[[ ! '$path/manifest.jsonl' -nt before/\${0##*/}/manifest.jsonl ]] && diff -r d before" "$path"
+expect "again from a pipe" bash -c "ttt-pack -o d/ --tokenizer-name small - <a.tok >out.txt 2>err.txt && grep -q 'left alone' err.txt && diff -r d before"
+refuse "another source: refused" 1 "--force" ttt-pack -o d --tokenizer-name small s5.tok
+refuse "another source from a pipe: refused" 1 "--force" bash -c 'ttt-pack -o d --tokenizer-name small - <s5.tok'
+expect "and nothing changed" diff -r d before
+expect "--force replaces it" bash -c 'ttt-pack -q --force -o d --tokenizer-name small s5.tok >/dev/null && ! cmp -s d/*/train.npy before/*/train.npy && ttt-verify -q d'
+expect "pack of a shuffle in one pipe" bash -c 'ttt-shuffle -q --seed 5 a.tok | ttt-pack -q -o p --tokenizer-name small - >/dev/null && cmp p/*/train.npy d/*/train.npy'
+expect "ratios as Python spells them" bash -c 'ttt-pack -q -o r --tokenizer-name a/b --val-ratio 0.00005 --split-seed 1 a.tok | grep -qx "r/tokenizer_name-a/b-val_ratio-5e-05-val_split_seed-1-add_eos-True-detokenize-False"'
+expect "given splits" bash -c 'ttt-pack -q -o g --tokenizer-name small --train=a.tok --validation=one.tok --test=- <two.tok >/dev/null && ttt-verify -q g'
+expect "given splits keep their order" bash -c 'ttt-peek -q --format=ids g/* | cmp - a.ids'
+expect "given again" bash -c 'ttt-pack -o g --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok 2>&1 >/dev/null | grep -q "left alone"'
+expect "a pickle is copied in" bash -c 'cp text.txt t.pkl; ttt-pack -q -o k --tokenizer-name small --tokenizer-pkl t.pkl a.tok >/dev/null && cmp t.pkl k/*/tokenizer.pkl && ttt-verify -q k'
+expect "no EOS shows in the name" bash -c 'ttt-pack -q -o n --tokenizer-name small noeos.tok | grep -q add_eos-False'
+
+# ---- interrupted, and two at once ----------------------------------------------------------------
+rm -rf w && mkdir -p "w/${path#d/}" && echo junk >"w/${path#d/}/train.npy"
+refuse "files without a manifest are not ours" 1 "--force" ttt-pack -o w --tokenizer-name small a.tok
+: >"w/${path#d/}/.packing"
+expect "but those of a killed run are" bash -c 'ttt-pack -q -o w --tokenizer-name small a.tok >/dev/null && diff -r w before'
+flock "w/${path#d/}" true # the tool is there
+mkdir -p "l/${path#d/}"
+flock "l/${path#d/}/.packing" bash -c 'ttt-pack -o l --tokenizer-name small a.tok' >out.txt 2>err.txt
+expect "two at once: the second is refused" grep -q 'another ttt-pack' err.txt
+for sig in INT TERM; do
+    rm -rf c
+    mkfifo pipe
+    ttt-pack -q -o c --tokenizer-name small --train=- --validation=one.tok --test=two.tok <pipe >/dev/null 2>err.txt &
+    job=$!
+    exec 9>pipe
+    head -c 3000 a.tok >&9
+    for _ in $(seq 100); do compgen -G 'c/*/train.npy.part.*' >/dev/null && break; sleep 0.05; done
+    expect "SIG$sig: it was at work" compgen -G 'c/*/train.npy.part.*'
+    kill -$sig $job
+    wait $job 2>/dev/null
+    expect "SIG$sig: ends by it" test $? -gt 128
+    exec 9>&-
+    expect "SIG$sig: nothing half-written" bash -c '[[ -z $(find c -type f ! -name .packing) ]]'
+    rm pipe
+done
+expect "and the next run goes through" bash -c 'ttt-pack -q -o c --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok >/dev/null && diff -r -x manifest.jsonl c g && ttt-verify -q c'
+
+# ---- damage --------------------------------------------------------------------------------------
+for f in train.npy train.offsets test.npy manifest.jsonl; do
+    rm -rf h && cp -r before h
+    flip h/*/$f 140
+    refuse "verify: a flipped bit in $f" 1 "$f" ttt-verify -q h
+    rm -rf h && cp -r before h
+    truncate -s -1 h/*/$f
+    refuse "verify: $f cut" 1 "$f" ttt-verify -q h
+    rm -rf h && cp -r before h
+    rm h/*/$f
+    if [[ $f != manifest.jsonl ]]; then refuse "verify: $f gone" 1 "$f: No such file" ttt-verify -q h; fi
+done
+expect "verify without a manifest: ids alone" bash -c 'ttt-verify --vocab-size 1024 h 2>/dev/null | grep -c "	ok	" | grep -qx 3'
+refuse "verify: ids above the vocabulary" 1 "not below the vocabulary of 100" ttt-verify --vocab-size 100 h/*/train.npy
+refuse "verify: nothing there" 1 "no dataset" bash -c 'mkdir -p nothing && ttt-verify nothing'
+refuse "verify: another tokenizer" 1 "another tokenizer" ttt-verify --tokenizer corpus.jsonl a.tok
+expect "verify: this tokenizer" ttt-verify -q --tokenizer "$model" a.tok d
+
+# ---- full disk -----------------------------------------------------------------------------------
+limited() { bash -c 'ulimit -f 4; "$@"' - "$@"; }
+refuse "file size limit: shuffle" 1 "File too large" limited ttt-shuffle --seed 1 -o big.tok a.tok
+refuse "file size limit: pack" 1 "File too large" limited ttt-pack -o full --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok
+expect "nothing under a final name" bash -c '[[ ! -e big.tok && -z $(find . -name "*.part.*") && -z $(find full -name "*.npy" 2>/dev/null) ]]'
+refuse "standard output full: shuffle" 1 "No space left" bash -c 'ttt-shuffle -q --seed 1 a.tok >/dev/full'
+refuse "standard output full: peek" 1 "standard output" bash -c 'ttt-peek --format=ids a.tok >/dev/full'
+refuse "standard output full: verify" 1 "standard output" bash -c 'ttt-verify a.tok >/dev/full'
+mkdir -p small_disk
+if [[ $(id -u) -eq 0 ]] && mount -t tmpfs -o size=16k tmpfs small_disk 2>/dev/null; then
+    trap 'umount "$work/small_disk" 2>/dev/null; rm -rf "$work"' EXIT
+    refuse "full disk: shuffle" 1 "No space left" ttt-shuffle --seed 1 -o small_disk/x.tok a.tok
+    refuse "full disk: pack" 1 "No space left" ttt-pack -o small_disk --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok
+    expect "full disk: nothing stays" bash -c '[[ -z $(find small_disk -type f) ]]'
+    umount small_disk
+else
+    skip "full disk" "a tmpfs cannot be mounted here"
+fi
+
+# ---- peek ----------------------------------------------------------------------------------------
+expect "peek: a summary" bash -c 'ttt-peek a.tok | grep -qx "documents	300"'
+expect "peek: of a dataset" bash -c 'ttt-peek "$0" | grep -q "^train.npy	uint16"' "$path"
+expect "peek: text" bash -c 'ttt-peek --format=text --tokenizer "$0" --doc 1 -n 1 a.tok | grep -qx "Document 2: in the beginning was word 14 of 2, and it was said."' "$model"
+expect "peek: jsonl" bash -c 'ttt-peek --format=jsonl --tokenizer "$0" --doc 299 a.tok | grep -qE "^\{\"doc\":299,\"ids\":\[1,[0-9,]+,2\],\"text\":\"Document 300: .*\"\}$"' "$model"
+expect "peek: jsonl is JSON, a line a document" bash -c 'ttt-peek --format=jsonl --tokenizer "$0" a.tok | wc -l | grep -qx 300' "$model"
+expect "peek: a pipe" bash -c 'ttt-peek --format=ids --doc 7 -n 3 - <a.tok | cmp - <(sed -n 8,10p a.ids)'
+expect "peek: by number" bash -c 'ttt-peek --format=ids --doc 7 -n 3 a.tok | cmp - <(sed -n 8,10p a.ids)'
+expect "peek: a packed array" bash -c 'ttt-peek --format=ids --doc 7 -n 3 c/*/train.npy | cmp - <(sed -n 8,10p a.ids)'
+expect "peek: one without offsets" bash -c 'cp c/*/train.npy bare.npy && ttt-peek -q --format=ids bare.npy | cmp - a.ids'
+refuse "peek: no such document" 1 "there is no document 300" ttt-peek --format=ids --doc 300 a.tok
+refuse "peek: another tokenizer's file" 1 "" ttt-peek --format=text --tokenizer text.txt a.tok
+refuse "peek: text without a tokenizer" 2 "--tokenizer" ttt-peek --format=text a.tok
+
+printf '%d passed, %d failed' $passed $failed
+[[ $skipped -gt 0 ]] && printf ', %d skipped' $skipped
+echo
+[[ $failed -eq 0 ]]
