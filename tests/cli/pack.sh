@@ -160,7 +160,7 @@ for sig in INT TERM; do
     exec 9>pipe
     head -c 3000 a.tok >&9
     for _ in $(seq 100); do there 'c/*/train.npy.part.*' && break; sleep 0.05; done
-    expect "SIG$sig: it was at work" there -G 'c/*/train.npy.part.*'
+    expect "SIG$sig: it was at work" there 'c/*/train.npy.part.*'
     kill -$sig $job
     wait $job 2>/dev/null
     expect "SIG$sig: ends by it" test $? -gt 128
