@@ -4,6 +4,8 @@
 
 #include "tok.h"
 
+#include <xxhash.h>
+
 enum {
     TOK_HEADER_BYTES = 64,
     TOK_FRAME_BYTES = 64, /* of a block, of the index */
@@ -60,5 +62,39 @@ void tok_trailer_encode(const struct tok_totals *t, uint64_t index_offset,
                         uint8_t out[TOK_TRAILER_BYTES]);
 must_check int tok_trailer_decode(struct tok_totals *t, uint64_t *index_offset,
                                   const uint8_t in[TOK_TRAILER_BYTES]);
+
+/* ---- what a reader holds ------------------------------------------------------------------- */
+
+struct tok_bytes {
+    uint8_t *data; /* owned */
+    size_t room;
+};
+
+struct tok_block_in {
+    char *path; /* owned */
+    int fd;
+    bool regular, ended;
+    /* the block being handed out */
+    struct tok_frame frame;
+    uint64_t at;                       /* its offset in the file */
+    struct tok_bytes stored, raw, ids; /* ids: u32, widened */
+    const uint8_t *payload;            /* inflated: borrowed from stored or raw */
+    uint32_t piece;                    /* next to hand out */
+    size_t id;                         /* its first id */
+    /* what the blocks before add up to */
+    struct tok_totals seen; /* .documents are those ended */
+    uint64_t begun;
+    bool open, any_open;      /* a document goes on; any_open: after a seek nobody knows */
+    bool partial;             /* a seek passed over documents: sum and chain are unknown */
+    struct tok_bytes entries; /* the index: as seen, or as read */
+    bool indexed;
+    XXH3_state_t *hash;   /* owned: of the document going on */
+    struct tok_bytes doc; /* a document that spans blocks */
+};
+
+/* Make room for so many bytes, keeping what is there. */
+must_check int tok_grow(struct tok_bytes *b, uint64_t bytes);
+/* Read and prove the next block: 1, it is ready; 0, the end; -1. */
+must_check int tok_block_next(struct tok_reader *r);
 
 #endif

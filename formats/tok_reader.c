@@ -10,34 +10,7 @@
 #include <xxhash.h>
 #include <zlib.h>
 
-struct bytes {
-    uint8_t *data; /* owned */
-    size_t room;
-};
-
-struct tok_block_in {
-    char *path; /* owned */
-    int fd;
-    bool regular, ended;
-    /* the block being handed out */
-    struct tok_frame frame;
-    uint64_t at;                   /* its offset in the file */
-    struct bytes stored, raw, ids; /* ids: u32, widened */
-    const uint8_t *payload;        /* inflated: borrowed from stored or raw */
-    uint32_t piece;                /* next to hand out */
-    size_t id;                     /* its first id */
-    /* what the blocks before add up to */
-    struct tok_totals seen; /* .documents are those ended */
-    uint64_t begun;
-    bool open, any_open;  /* a document goes on; any_open: after a seek nobody knows */
-    bool partial;         /* a seek passed over documents: sum and chain are unknown */
-    struct bytes entries; /* the index: as seen, or as read */
-    bool indexed;
-    XXH3_state_t *hash; /* owned: of the document going on */
-    struct bytes doc;   /* a document that spans blocks */
-};
-
-static int grow(struct bytes *b, uint64_t bytes)
+int tok_grow(struct tok_bytes *b, uint64_t bytes)
 {
     if (bytes <= b->room)
         return 0;
@@ -152,7 +125,7 @@ static int payload_read(struct tok_reader *r)
     struct tok_block_in *b = r->block;
     const struct tok_frame *f = &b->frame;
     uint64_t stored_bytes = tok_padded(f->stored_bytes);
-    if (grow(&b->stored, stored_bytes))
+    if (tok_grow(&b->stored, stored_bytes))
         return bad(r);
     if (take(r, b->stored.data, stored_bytes))
         return -1;
@@ -170,7 +143,7 @@ static int payload_read(struct tok_reader *r)
     if (!(f->flags & TOK_DEFLATED))
         return 0;
     uint64_t bytes = 4 * (uint64_t)f->pieces + tok_id_bytes(&r->meta) * (uint64_t)f->ids;
-    if (grow(&b->raw, bytes))
+    if (tok_grow(&b->raw, bytes))
         return bad(r);
     uLongf got = bytes;
     int z = uncompress(b->raw.data, &got, b->stored.data, f->stored_bytes);
@@ -194,7 +167,7 @@ static int payload_check(struct tok_reader *r)
              b->frame.ids);
         return bad(r);
     }
-    if (grow(&b->ids, 4 * (uint64_t)b->frame.ids))
+    if (tok_grow(&b->ids, 4 * (uint64_t)b->frame.ids))
         return bad(r);
     const uint8_t *from = b->payload + 4 * (size_t)b->frame.pieces;
     uint32_t *ids = (uint32_t *)b->ids.data, n = b->frame.ids, most = 0, worst = 0;
@@ -224,7 +197,7 @@ static int entry_add(struct tok_reader *r)
         fail("the index at the end says otherwise about this block");
         return bad(r);
     }
-    if (grow(&b->entries, used + TOK_ENTRY_BYTES))
+    if (tok_grow(&b->entries, used + TOK_ENTRY_BYTES))
         return bad(r);
     memcpy(b->entries.data + used, entry, sizeof entry);
     return 0;
@@ -237,7 +210,7 @@ static int end_read(struct tok_reader *r)
     if (b->open && !b->any_open)
         return fail("%s: the last document has no end", b->path);
     uint64_t bytes = b->frame.stored_bytes, index_at;
-    if (grow(&b->stored, bytes + 1))
+    if (tok_grow(&b->stored, bytes + 1))
         return bad(r);
     if (take(r, b->stored.data, bytes))
         return -1;
@@ -270,8 +243,7 @@ static int end_read(struct tok_reader *r)
     return 0;
 }
 
-/* 1: a block is ready; 0: the end; -1. */
-static int block_next(struct tok_reader *r)
+int tok_block_next(struct tok_reader *r)
 {
     struct tok_block_in *b = r->block;
     struct tok_frame *f = &b->frame;
@@ -316,7 +288,7 @@ int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
     if (b->ended)
         return 0;
     if (b->piece == b->frame.pieces || b->frame.is_index) {
-        int status = block_next(r);
+        int status = tok_block_next(r);
         if (status <= 0)
             return status;
     }
@@ -352,7 +324,7 @@ int tok_reader_next(struct tok_reader *r, struct tok_doc *doc)
     struct tok_block_in *b = r->block;
     size_t have = 0;
     for (struct tok_doc piece = *doc;;) {
-        if (grow(&b->doc, 4 * ((uint64_t)have + piece.count)))
+        if (tok_grow(&b->doc, 4 * ((uint64_t)have + piece.count)))
             return fail("%s: document %llu: %s", b->path, (unsigned long long)doc->number, why());
         memcpy(b->doc.data + 4 * have, piece.ids, 4 * piece.count);
         have += piece.count;
@@ -366,108 +338,4 @@ int tok_reader_next(struct tok_reader *r, struct tok_doc *doc)
     doc->count = have;
     doc->first = doc->last = true;
     return 1;
-}
-
-/* ---- by number ---------------------------------------------------------------------------- */
-
-static int take_at(const struct tok_reader *r, void *data, uint64_t bytes, uint64_t at)
-{
-    for (uint64_t have = 0; have < bytes;) {
-        ssize_t n = pread(r->block->fd, (char *)data + have, bytes - have, (off_t)(at + have));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fail("%s: byte %llu: %s", r->block->path, (unsigned long long)(at + have),
-                        n ? strerror(errno) : "the file ends too early");
-        have += (uint64_t)n;
-    }
-    return 0;
-}
-
-int tok_reader_index(struct tok_reader *r)
-{
-    struct tok_block_in *b = r->block;
-    if (b->indexed)
-        return 0;
-    if (!b->regular)
-        return fail("%s: a pipe has no index: give a regular file", b->path);
-    uint64_t at, least = TOK_HEADER_BYTES + TOK_FRAME_BYTES + TOK_TRAILER_BYTES;
-    uint8_t trailer[TOK_TRAILER_BYTES], head[TOK_FRAME_BYTES];
-    struct tok_totals t;
-    struct tok_frame f;
-    if (r->file_bytes < least)
-        return fail("%s: cut short: %llu bytes are no whole .tok file", b->path,
-                    (unsigned long long)r->file_bytes);
-    if (take_at(r, trailer, sizeof trailer, r->file_bytes - TOK_TRAILER_BYTES))
-        return -1;
-    if (tok_trailer_decode(&t, &at, trailer))
-        return fail("%s: %s; ttt-verify tells where", b->path, why());
-    uint64_t room = r->file_bytes - TOK_TRAILER_BYTES - TOK_FRAME_BYTES;
-    if (at > room || t.blocks > room / TOK_ENTRY_BYTES || at + t.blocks * TOK_ENTRY_BYTES != room)
-        return fail("%s: an index of %llu blocks at byte %llu does not fit %llu bytes", b->path,
-                    (unsigned long long)t.blocks, (unsigned long long)at,
-                    (unsigned long long)r->file_bytes);
-    uint64_t bytes = t.blocks * TOK_ENTRY_BYTES;
-    if (take_at(r, head, sizeof head, at))
-        return -1;
-    if (tok_frame_decode(&f, &r->meta, head) || !f.is_index || f.sequence != t.blocks ||
-        f.documents != t.documents || f.tokens != t.tokens)
-        return fail("%s: the index at byte %llu is damaged or is not the trailer's", b->path,
-                    (unsigned long long)at);
-    struct bytes entries = {0};
-    if (grow(&entries, bytes + 1))
-        return fail("%s: %s", b->path, why());
-    int status = take_at(r, entries.data, bytes, at + TOK_FRAME_BYTES);
-    if (!status && tok_hash(entries.data, bytes) != f.payload)
-        status = fail("%s: the index at byte %llu is damaged: its checksum does not match", b->path,
-                      (unsigned long long)at);
-    if (!status && b->seen.blocks <= t.blocks) {
-        free(b->entries.data);
-        b->entries = entries;
-        b->indexed = true;
-        r->totals = t;
-        return 0;
-    }
-    free(entries.data);
-    return status ? status : fail("%s: it has changed while it was read", b->path);
-}
-
-int tok_reader_seek(struct tok_reader *r, uint64_t n)
-{
-    struct tok_block_in *b = r->block;
-    if (!b->indexed)
-        return fail("%s: tok_reader_seek needs tok_reader_index", b->path);
-    if (n >= r->totals.documents)
-        return fail("%s: there is no document %llu: documents are 0 to %llu", b->path,
-                    (unsigned long long)n, (unsigned long long)r->totals.documents - 1);
-    /* The last block before which at most n documents had begun: there n begins. */
-    uint64_t low = 0, high = r->totals.blocks;
-    while (low + 1 < high) {
-        uint64_t mid = low + (high - low) / 2;
-        if (le64(b->entries.data + mid * TOK_ENTRY_BYTES + 8) <= n)
-            low = mid;
-        else
-            high = mid;
-    }
-    const uint8_t *entry = b->entries.data + low * TOK_ENTRY_BYTES;
-    r->offset = le64(entry);
-    if (r->totals.blocks == 0 || r->offset >= r->file_bytes ||
-        lseek(b->fd, (off_t)r->offset, SEEK_SET) < 0)
-        return fail("%s: the index has no block for document %llu", b->path, (unsigned long long)n);
-    b->seen = (struct tok_totals){.blocks = low, .tokens = le64(entry + 16)};
-    b->begun = le64(entry + 8);
-    b->any_open = b->partial = true;
-    b->ended = false;
-    b->piece = b->frame.pieces = 0;
-    if (block_next(r) < 0)
-        return -1;
-    struct tok_doc skipped;
-    uint64_t first = b->begun - b->frame.pieces; /* number of the block's first piece */
-    if (b->ended || n < first || n - first >= b->frame.pieces || (n == first && b->open))
-        return fail("%s: document %llu does not begin where the index says", b->path,
-                    (unsigned long long)n);
-    while (b->piece < n - first)
-        if (tok_reader_piece(r, &skipped) < 0)
-            return -1;
-    return 0;
 }

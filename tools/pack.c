@@ -132,7 +132,7 @@ static int sources_open(struct dataset_plan *plan, struct tok_reader r[STREAMS],
         if (tok_reader_open(&r[i], in[i]))
             return -1;
         if (i > 0 && tok_meta_agree(&r[0].meta, &r[i].meta))
-            return fail("%s: %s, as %s has it", in[i], why(), in[0]);
+            return fail("%s does not go with %s: %s", in[i], in[0], why());
         bool known = r[i].file_bytes > 0;
         if (known && tok_reader_index(&r[i]))
             return -1;
