@@ -36,6 +36,14 @@ enum { SHARED_GAP_BYTES = 0 };
 #endif
 
 enum { ROW_THREADS = 256 };
+
+// Threads for a row that is taken in fours: whole warps, no more than have work.
+static inline unsigned row_threads(size_t width)
+{
+    size_t threads = (width + 127) / 128 * 32;
+    return (unsigned)(threads < ROW_THREADS ? threads : (size_t)ROW_THREADS);
+}
+
 static const size_t GRID_LIMIT = 1 << 20, GRID_YZ_LIMIT = 65535;
 
 // Blocks for count items, per_block each; the kernel's loop strides over what is left.

@@ -38,12 +38,9 @@ void rmsnorm_fwd(real *y, float *inv_rms, const real *x, const float *gain, int 
                  float eps)
 {
     assert(rows > 0 && width > 0 && eps > 0);
-    if (in_fours(width, y, x, gain))
-        LAUNCH((rmsnorm_fwd_row<4>), (unsigned)rows, ROW_THREADS, 0, device_stream, y, inv_rms, x,
-               gain, width, eps);
-    else
-        LAUNCH((rmsnorm_fwd_row<1>), (unsigned)rows, ROW_THREADS, 0, device_stream, y, inv_rms, x,
-               gain, width, eps);
+    auto rmsnorm_fwd_kernel = in_fours(width, y, x, gain) ? rmsnorm_fwd_row<4> : rmsnorm_fwd_row<1>;
+    LAUNCH(rmsnorm_fwd_kernel, (unsigned)rows, row_threads(width), 0, device_stream, y, inv_rms, x,
+           gain, width, eps);
 }
 
 // A block takes a run of rows; each thread keeps the sums of its columns in shared memory.
@@ -93,8 +90,8 @@ void rmsnorm_bwd(real *dx, float *dgain, const real *dy, const real *x, const fl
     auto rmsnorm_bwd_kernel =
         in_fours(width, dx, dy, x, gain) ? rmsnorm_bwd_rows<4> : rmsnorm_bwd_rows<1>;
     allow_shared(rmsnorm_bwd_kernel, shared_bytes);
-    LAUNCH(rmsnorm_bwd_kernel, parts, ROW_THREADS, shared_bytes, device_stream, dx, partial, dy, x,
-           inv_rms, gain, rows, width);
+    LAUNCH(rmsnorm_bwd_kernel, parts, row_threads(width), shared_bytes, device_stream, dx, partial,
+           dy, x, inv_rms, gain, rows, width);
     add_parts(dgain, partial, parts, width, width);
 }
 
@@ -139,8 +136,8 @@ void layernorm_fwd(real *y, float *mean, float *inv_std, const real *x, const fl
     assert(rows > 0 && width > 0 && eps > 0);
     auto layernorm_fwd_kernel =
         in_fours(width, y, x, scale, bias) ? layernorm_fwd_row<4> : layernorm_fwd_row<1>;
-    LAUNCH(layernorm_fwd_kernel, (unsigned)rows, ROW_THREADS, 0, device_stream, y, mean, inv_std, x,
-           scale, bias, width, eps);
+    LAUNCH(layernorm_fwd_kernel, (unsigned)rows, row_threads(width), 0, device_stream, y, mean,
+           inv_std, x, scale, bias, width, eps);
 }
 
 // As rmsnorm_bwd_rows. partial [gridDim.x][2][width]: of dscale, of dbias
@@ -193,8 +190,8 @@ void layernorm_bwd(real *dx, float *dscale, float *dbias, const real *dy, const 
     auto layernorm_bwd_kernel =
         in_fours(width, dx, dy, x, scale) ? layernorm_bwd_rows<4> : layernorm_bwd_rows<1>;
     allow_shared(layernorm_bwd_kernel, shared_bytes);
-    LAUNCH(layernorm_bwd_kernel, parts, ROW_THREADS, shared_bytes, device_stream, dx, partial, dy,
-           x, mean, inv_std, scale, rows, width);
+    LAUNCH(layernorm_bwd_kernel, parts, row_threads(width), shared_bytes, device_stream, dx,
+           partial, dy, x, mean, inv_std, scale, rows, width);
     add_parts(dscale, partial, parts, 2 * (size_t)width, width);
     add_parts(dbias, partial + width, parts, 2 * (size_t)width, width);
 }

@@ -7,7 +7,7 @@
 
 #include <assert.h>
 
-enum { THREADS = 256, PAIRS_LIMIT = 512, BLOCKS_WANTED = 1024 };
+enum { PAIRS_LIMIT = 512, BLOCKS_WANTED = 1024 };
 
 // grid: x positions, y runs of sequences
 static __global__ void rope_position(real *x, int batch, int seq, int heads, int head_dim,
@@ -45,6 +45,7 @@ void rope(real *x, int batch, int seq, int heads, int head_dim, int first, int p
     assert(first >= 0 && period >= 0 && theta > 0 && head_dim <= 2 * PAIRS_LIMIT);
     unsigned runs = (unsigned)((BLOCKS_WANTED + seq - 1) / seq);
     runs = min(min(runs, (unsigned)batch), (unsigned)GRID_YZ_LIMIT);
-    LAUNCH(rope_position, dim3(blocks_for((size_t)seq, 1), runs), THREADS, 0, device_stream, x,
-           batch, seq, heads, head_dim, first, period, theta, inverse ? -1.0f : 1.0f);
+    LAUNCH(rope_position, dim3(blocks_for((size_t)seq, 1), runs),
+           row_threads((size_t)heads * head_dim * 2), 0, device_stream, x, batch, seq, heads,
+           head_dim, first, period, theta, inverse ? -1.0f : 1.0f);
 }
