@@ -7,16 +7,21 @@
 
 void square_sum(double *sum, const float *x, size_t count)
 {
+    enum { LANES = 32 }; /* sums side by side, so that one addition need not wait for another */
     const size_t piece = 1 << 16;
     size_t pieces = (count + piece - 1) / piece;
     double *partial = device_workspace(sizeof *partial * (pieces ? pieces : 1));
 #pragma omp parallel for schedule(static)
     for (size_t p = 0; p < pieces; p++) {
-        size_t end = (p + 1) * piece < count ? (p + 1) * piece : count;
-        double s = 0;
-#pragma omp simd reduction(+ : s)
-        for (size_t i = p * piece; i < end; i++)
-            s += (double)x[i] * x[i];
+        size_t i = p * piece, end = i + piece < count ? i + piece : count;
+        double lane[LANES] = {0}, s = 0;
+        for (; i + LANES <= end; i += LANES)
+            for (int l = 0; l < LANES; l++)
+                lane[l] += (double)x[i + l] * x[i + l];
+        for (int l = 0; i < end; i++, l++)
+            lane[l] += (double)x[i] * x[i];
+        for (int l = 0; l < LANES; l++)
+            s += lane[l];
         partial[p] = s;
     }
     double total = 0;

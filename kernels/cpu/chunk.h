@@ -25,12 +25,19 @@ static inline int chunk_count(int rows)
 static inline void chunk_sum(float *total, const float *partial, int chunks, size_t stride,
                              int width)
 {
-#pragma omp parallel for simd schedule(static)
-    for (int i = 0; i < width; i++) {
-        float sum = 0;
-        for (int c = 0; c < chunks; c++)
-            sum += partial[c * stride + i];
-        total[i] += sum;
+    enum { COLUMNS = 64 };
+#pragma omp parallel for schedule(static)
+    for (int first = 0; first < width; first += COLUMNS) {
+        int n = width - first < COLUMNS ? width - first : COLUMNS;
+        float sum[COLUMNS] = {0};
+        for (int c = 0; c < chunks; c++) {
+            const float *from = partial + c * stride + first;
+#pragma omp simd
+            for (int i = 0; i < n; i++)
+                sum[i] += from[i];
+        }
+        for (int i = 0; i < n; i++)
+            total[first + i] += sum[i];
     }
 }
 

@@ -76,15 +76,67 @@ INLINE void product(float *c, const float *a, int a_row, int a_step, const float
                           BLOCK_ROWS, 1);
 }
 
-/* to [columns][rows] = from [rows][columns], transposed */
-INLINE void transpose(float *restrict to, const float *restrict from, int rows, int columns)
+/* Two vectors dealt together: the first halves, and the second halves. */
+#if defined __clang__
+#    define DEAL(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int lane_numbers __attribute__((vector_size(4 * LANES)));
+#    define DEAL(a, b, ...) __builtin_shuffle(a, b, (lane_numbers){__VA_ARGS__})
+#endif
+#if defined __AVX512F__
+#    define DEAL_LOW(a, b)  DEAL(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#    define DEAL_HIGH(a, b) DEAL(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif defined __AVX__
+#    define DEAL_LOW(a, b)  DEAL(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#    define DEAL_HIGH(a, b) DEAL(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#    define DEAL_LOW(a, b)  DEAL(a, b, 0, 4, 1, 5)
+#    define DEAL_HIGH(a, b) DEAL(a, b, 2, 6, 3, 7)
+#endif
+
+/* to [columns][rows] = from [rows][columns], transposed; both multiples of 16. Dealing row i with
+   row i + LANES/2, log2(LANES) times, transposes a square of vectors. */
+INLINE void transpose(float *to, const float *from, int rows, int columns)
 {
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++)
-            to[j * rows + i] = from[i * columns + j];
+    for (int i = 0; i < rows; i += LANES)
+        for (int j = 0; j < columns; j += LANES) {
+            vector x[LANES], y[LANES];
+            for (int l = 0; l < LANES; l++)
+                x[l] = *(const vector *)(from + (i + l) * columns + j);
+            for (int size = 1; size < LANES; size *= 2) {
+                for (int l = 0; l < LANES / 2; l++) {
+                    y[2 * l] = DEAL_LOW(x[l], x[l + LANES / 2]);
+                    y[2 * l + 1] = DEAL_HIGH(x[l], x[l + LANES / 2]);
+                }
+                for (int l = 0; l < LANES; l++)
+                    x[l] = y[l];
+            }
+            for (int l = 0; l < LANES; l++)
+                *(vector *)(to + (j + l) * rows + i) = x[l];
+        }
 }
 
-/* Rows of one head lie `stride` apart in the arrays of a layer. */
+/* p[i][j] = -t_i rate_j (a[i][j] + 1) for j <= i, else 0; all [padded][padded], p may be a. In the
+   padding t and rate are 0. */
+INLINE void pair_weights(float *p, const float *a, const float *t, const float *rate, int padded)
+{
+    for (int i = 0; i < padded; i++)
+#pragma omp simd
+        for (int j = 0; j < padded; j++) {
+            float w = -t[i] * rate[j] * (a[i * padded + j] + 1);
+            p[i * padded + j] = j <= i ? w : 0;
+        }
+}
+
+/* Rows of one head lie `stride` apart in the arrays of a layer, too far for the processor to guess.
+ */
+INLINE void rows_prefetch(const real *x, size_t stride, int tokens, const int f)
+{
+    for (int i = 0; i < tokens; i++)
+        for (int c = 0; c < f; c += 16)
+            __builtin_prefetch(x + i * stride + c);
+}
+
 INLINE void rows_load(float *tile, const real *x, size_t stride, int tokens, const int f)
 {
     for (int i = 0; i < tokens; i++)
@@ -147,9 +199,10 @@ INLINE float row_gradient(float *z, float *e, float *g, const float *x, const fl
     return r;
 }
 
-/* The step size of each token: t_i = max(0, token_idx[i] + 1 / (i + 1)). */
-INLINE void token_weights(float *t, const float *token_idx, int tokens)
+/* The step size of each token: t_i = max(0, token_idx[i] + 1 / (i + 1)); 0 after the last. */
+INLINE void token_weights(float t[INNER_TOKENS_MAX], const float *token_idx, int tokens)
 {
+    memset(t, 0, sizeof *t * INNER_TOKENS_MAX);
     for (int i = 0; i < tokens; i++) {
         float w = token_idx[i] + 1.0f / (float)(i + 1);
         t[i] = w < 0 ? 0 : w;

@@ -52,14 +52,6 @@ static struct arena arena_lay(float *at, const struct ttt_shape *s)
     return a;
 }
 
-/* p = -E * (Q X^T + 1), zero above the diagonal and in the padding. */
-INLINE void reading_weights(float *p, const float *t, const float *g, int tokens, int padded)
-{
-    for (int i = 0; i < padded; i++)
-        for (int j = 0; j < padded; j++)
-            p[i * padded + j] = j <= i && i < tokens ? -t[i] * g[j] * (p[i * padded + j] + 1) : 0;
-}
-
 /* One head of one sequence. */
 INLINE void head(const int f, struct arena *a, int batch, int h, real *out, float *kept,
                  float *last, const real *q, const real *k, const real *v, const float *sigma,
@@ -87,6 +79,12 @@ INLINE void head(const int f, struct arena *a, int batch, int h, real *out, floa
         rows_load(a->xq, k + at, stride, tokens, f);
         rows_load(queries, q + at, stride, tokens, f);
         rows_load(a->v, v + at, stride, tokens, f);
+        if (c + 1 < steps) {
+            size_t next = head_at(s, batch, (c + 1) * tokens, h);
+            rows_prefetch(k + next, stride, tokens, f);
+            rows_prefetch(q + next, stride, tokens, f);
+            rows_prefetch(v + next, stride, tokens, f);
+        }
         for (int j = 0; j < tokens; j++) {
             rate[j] = s->rate * sigma[chain * s->seq + c * tokens + j];
             step[j] = t[tokens - 1] * rate[j];
@@ -98,7 +96,7 @@ INLINE void head(const int f, struct arena *a, int batch, int h, real *out, floa
                          scale, bias, s->eps, f);
         transpose(a->xt, a->xq, padded, f);
         product(a->p, queries, f, 1, a->xt, padded, padded, f, false);
-        reading_weights(a->p, t, rate, tokens, padded);
+        pair_weights(a->p, a->p, t, rate, padded);
         product(zq, a->p, padded, 1, a->g, padded, f, padded, true);
         for (int i = 0; i < tokens; i++) {
             float *zi = zq + i * f;

@@ -151,6 +151,10 @@ INLINE void replay(const int f, struct arena *a, const struct chain *n, int c, i
     float *w = a->state + lines(f * f + f) * i, *b = w + f * f;
     float *xh = a->xh + tile * i, *e = a->e + tile * i, *g = a->g + tile * i;
     float *r = a->r + lines(padded) * i;
+    if (more) {
+        rows_prefetch(n->k + at + tokens * stride, stride, tokens, f);
+        rows_prefetch(n->v + at + tokens * stride, stride, tokens, f);
+    }
     rows_load(a->xq, n->k + at, stride, tokens, f);
     rows_load(a->v, n->v + at, stride, tokens, f);
     rows_fill(xh, b, padded, f);
@@ -180,10 +184,7 @@ INLINE void outputs_bwd(const int f, struct arena *a, const struct chain *n, siz
 
     transpose(a->xt, a->xq, padded, f);
     product(a->a1, queries, f, 1, a->xt, padded, padded, f, false);
-    for (int i = 0; i < padded; i++)
-        for (int j = 0; j < padded; j++)
-            a->p[i * padded + j] =
-                j <= i && i < tokens ? -n->t[i] * rate[j] * (a->a1[i * padded + j] + 1) : 0;
+    pair_weights(a->p, a->a1, n->t, rate, padded);
     rows_fill(a->zb, b, padded, f);
     product(a->zb, queries, f, 1, w, padded, f, f, true);
     product(a->zb, a->p, padded, 1, g, padded, f, padded, true);
@@ -202,19 +203,20 @@ INLINE void outputs_bwd(const int f, struct arena *a, const struct chain *n, siz
     }
     transpose(a->gt, g, padded, f);
     product(a->dp, dzb, f, 1, a->gt, padded, padded, f, false);
-    for (int i = 0; i < padded; i++)
+    /* Outside the pairs j <= i of real tokens all of this is 0. */
+    for (int i = 0; i < padded; i++) {
+        float *de = a->dp + i * padded, *da = a->a1 + i * padded, sum = 0, ti = n->t[i];
+#pragma omp simd reduction(+ : sum)
         for (int j = 0; j < padded; j++) {
-            int ij = i * padded + j;
-            bool seen = j <= i && i < tokens;
-            float dpij = seen ? -a->dp[ij] : 0;
-            a->dp[ij] = dpij * (a->a1[ij] + 1);
-            a->a1[ij] = seen ? dpij * n->t[i] * rate[j] : 0;
+            float dp = j <= i ? -de[j] : 0;
+            de[j] = dp * (da[j] + 1);
+            da[j] = dp * ti * rate[j];
+            drate[j] += de[j] * ti;
+            sum += de[j] * rate[j];
         }
-    for (int i = 0; i < tokens; i++)
-        for (int j = 0; j <= i; j++) {
-            dt[i] += a->dp[i * padded + j] * rate[j];
-            drate[j] += a->dp[i * padded + j] * n->t[i];
-        }
+        if (i < tokens)
+            dt[i] += sum;
+    }
 }
 
 /* Mini-batch c, the i-th of its replayed group. */
@@ -230,6 +232,11 @@ INLINE void step_bwd(const int f, struct arena *a, const struct chain *n, int c,
     float *dz = a->dz, *dzb = dz + tile;
     float rate[INNER_TOKENS_MAX] = {0}, step[INNER_TOKENS_MAX], drate[INNER_TOKENS_MAX] = {0};
 
+    if (c > 0) {
+        size_t before = at - tokens * stride;
+        rows_prefetch(n->q + before, stride, tokens, f);
+        rows_prefetch(n->dout + before, stride, tokens, f);
+    }
     rows_load(keys, n->k + at, stride, tokens, f);
     rows_load(queries, n->q + at, stride, tokens, f);
     step_sizes(rate, step, n, c);

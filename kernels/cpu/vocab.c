@@ -34,12 +34,21 @@ void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, 
     }
 }
 
+/* By lanes: compilers make vectors of it without being told that no number is NaN. */
 static float maximum(const float *x, int count)
 {
-    float most = x[0];
-#pragma omp simd reduction(max : most)
-    for (int i = 0; i < count; i++)
+    enum { LANES = 64 };
+    float lane[LANES], most = x[0];
+    int i = 0;
+    for (int l = 0; l < LANES; l++)
+        lane[l] = most;
+    for (; i + LANES <= count; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    for (; i < count; i++)
         most = x[i] > most ? x[i] : most;
+    for (int l = 0; l < LANES; l++)
+        most = lane[l] > most ? lane[l] : most;
     return most;
 }
 
