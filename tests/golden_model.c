@@ -1,6 +1,8 @@
 /* golden_model.c -- whole models against the reference: logits, gradients, statistics, training.
 
-   golden_model DIR [CASE...]: every NAME.json with its NAME.safetensors in DIR. */
+   golden_model DIR [CASE...]: every NAME.json with its NAME.safetensors in DIR. A build that stores
+   bf16 runs the fp32 cases that have a NAME_bf16 beside them, and may be half as far again from
+   fp32 as the reference's own bf16 is. */
 #include "check.h"
 #include "device.h"
 #include "file.h"
@@ -11,6 +13,7 @@
 #include <glob.h>
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- tolerances: what float32 leaves, twice the reference's own distance from exact ---------- */
 
@@ -19,10 +22,13 @@ static const double HIDDEN = 3e-6;    /* relative L2 */
 static const double LOSS = 1e-6;      /* difference, of one batch */
 static const double GRAD = 1e-5;      /* relative L2 of each tensor, */
 static const double GRAD_ZERO = 1e-7; /* or of the largest tensor's norm: gradients nearly zero */
-static const double STATS = 1e-6;     /* relative, each of the four curves by its norm */
+static const double STATS = 1e-6;     /* relative L2 of each curve */
 static const double STEP_LOSS = 5e-6; /* difference, of each training step */
 static const double STEP_NORM = 1e-5; /* relative */
 static const double AFTER = 2e-5;     /* relative L2 of each tensor after the last step */
+static const double OF_TWIN = 1.5;    /* of the reference's bf16, for rounding in another order */
+
+static const bool BF16 = sizeof(real) != sizeof(float);
 
 /* ---- one case ----------------------------------------------------------------------------- */
 
@@ -30,6 +36,7 @@ struct golden {
     const char *name;
     json_t *json;
     struct tensors file;
+    struct tensors twin; /* the reference's bf16 of the same; open in bf16 builds alone */
     struct config config;
     struct optim_config optim;
     struct params params;
@@ -37,57 +44,43 @@ struct golden {
     char note[512];
 };
 
-static void note(struct golden *g, const char *what, double worst)
+static void failed(const struct golden *g, const char *sentence)
 {
-    size_t used = strlen(g->note);
-    snprintf(g->note + used, sizeof g->note - used, "%s%s %.1e", used ? ", " : "", what, worst);
-}
-
-/* Fail the case unless error is within limit: not a number is not. */
-static void within(const struct golden *g, const char *what, double error, double limit)
-{
-    if (error <= limit)
-        return;
-    fprintf(stderr, "%s: %s: error %.3e, expected at most %.1e\n", g->name, what, error, limit);
+    fprintf(stderr, "%s: %s\n", g->name, sentence);
     check_failures_here++;
 }
 
-/* The larger, and not a number if either is not. */
-static double worse(double a, double b)
+/* A copy of the numbers, which the file need not align; or NULL with the case failed. */
+static void *copy_of(struct golden *g, const struct tensors *from, const char *name,
+                     enum tensor_dtype dtype, size_t count)
 {
-    return a <= b ? b : b <= a ? a : NAN;
-}
-
-static const struct tensor *want(struct golden *g, const char *name, enum tensor_dtype dtype)
-{
-    const struct tensor *t = tensors_find(&g->file, name);
-    if (t && t->dtype == dtype)
-        return t;
-    fprintf(stderr, "%s: no %s of type %s in the file\n", g->name, name, tensor_dtype_name(dtype));
-    check_failures_here++;
-    return NULL;
-}
-
-/* A copy of [count] floats, or NULL with the case failed. */
-static float *want_floats(struct golden *g, const char *name, size_t count)
-{
-    const struct tensor *t = want(g, name, TENSOR_F32);
-    if (t && t->count != count) {
-        fprintf(stderr, "%s: %s has %zu numbers, expected %zu\n", g->name, name, t->count, count);
+    const struct tensor *t = tensors_find(from, name);
+    if (!t || t->dtype != dtype || t->count != count) {
+        fprintf(stderr, "%s: expected %s of %zu %s in the file\n", g->name, name, count,
+                tensor_dtype_name(dtype));
         check_failures_here++;
-    }
-    if (!t || t->count != count)
         return NULL;
-    float *copy = malloc(t->bytes);
+    }
+    void *copy = malloc(t->bytes);
     memcpy(copy, t->data, t->bytes);
     return copy;
 }
 
+static float *copy_floats(struct golden *g, const struct tensors *from, const char *name,
+                          size_t count)
+{
+    return copy_of(g, from, name, TENSOR_F32, count);
+}
+
+/* ---- errors ------------------------------------------------------------------------------- */
+
 static double largest(const float *a, const float *b, size_t count)
 {
     double worst = 0;
-    for (size_t i = 0; i < count; i++)
-        worst = worse(worst, fabs((double)a[i] - b[i]));
+    for (size_t i = 0; i < count; i++) {
+        double d = fabs((double)a[i] - b[i]);
+        worst = d <= worst ? worst : d;
+    }
     return worst;
 }
 
@@ -107,13 +100,80 @@ static double distance(const float *a, const float *b, size_t count)
     return sqrt(sum);
 }
 
-static double near_number(struct golden *g, const char *name, size_t i, double got, double scale)
+static double relative(const float *a, const float *b, size_t count)
 {
-    const struct tensor *t = want(g, name, TENSOR_F32);
+    return distance(a, b, count) / norm(b, count);
+}
+
+/* The worst of many comparisons of one kind, ours and the twin's. */
+struct worst {
+    double (*measure)(const float *, const float *, size_t);
+    double error, twin_error;
+    char name[PARAM_NAME_BYTES + 8];
+};
+
+/* Not a number is the worst of all, and stays. */
+static void worsen(double *worst, double error)
+{
+    if (!isnan(*worst) && !(error <= *worst))
+        *worst = error;
+}
+
+/* `got` [count] beside the file's `name`; errors that `floor` (in the norm's unit) covers are 0. */
+static void compare(struct golden *g, struct worst *w, const char *name, const float *got,
+                    size_t count, double floor)
+{
+    float *wanted = copy_floats(g, &g->file, name, count);
+    if (!wanted)
+        return;
+    if (!(distance(got, wanted, count) <= floor)) {
+        double before = w->error;
+        worsen(&w->error, w->measure(got, wanted, count));
+        if (!(w->error <= before))
+            snprintf(w->name, sizeof w->name, "%s", name);
+    }
+    float *twin = BF16 ? copy_floats(g, &g->twin, name, count) : NULL;
+    if (twin)
+        worsen(&w->twin_error, w->measure(twin, wanted, count));
+    free(twin);
+    free(wanted);
+}
+
+/* The verdict on all of them; limit is that of fp32. */
+static void conclude(struct golden *g, const struct worst *w, const char *what, double limit)
+{
+    limit = BF16 ? OF_TWIN * w->twin_error : limit;
+    if (!(w->error <= limit)) {
+        fprintf(stderr, "%s: %s: error %.3e, expected at most %.1e\n", g->name, w->name, w->error,
+                limit);
+        check_failures_here++;
+    }
+    size_t used = strlen(g->note);
+    snprintf(g->note + used, sizeof g->note - used, "%s%s %.1e", used ? ", " : "", what, w->error);
+}
+
+/* One number: element i of `name`. In bf16 a loss is a matter of luck, but never farther off than
+   twice the largest error of a logit. */
+static void number(struct golden *g, const char *name, size_t i, double got, double limit,
+                   double *worst)
+{
+    const struct tensor *t = tensors_find(&g->file, name);
     float wanted = NAN;
-    if (t && i < t->count)
+    if (t && t->dtype == TENSOR_F32 && i < t->count)
         memcpy(&wanted, (const char *)t->data + i * sizeof wanted, sizeof wanted);
-    return fabs(got - wanted) / (scale == 0 ? fabs(wanted) : scale);
+    double error = fabs(got - wanted);
+    worsen(worst, error);
+    if (error <= limit)
+        return;
+    fprintf(stderr, "%s: %s[%zu]: %.9g, expected %.9g within %.1e\n", g->name, name, i, got, wanted,
+            limit);
+    check_failures_here++;
+}
+
+static void add_note(struct golden *g, const char *what, double worst)
+{
+    size_t used = strlen(g->note);
+    snprintf(g->note + used, sizeof g->note - used, ", %s %.1e", what, worst);
 }
 
 /* ---- parameters --------------------------------------------------------------------------- */
@@ -129,7 +189,7 @@ static int load_params(struct golden *g)
     for (int i = 0; i < p->count; i++) {
         const struct param *q = &p->list[i];
         snprintf(name, sizeof name, "param/%s", q->name);
-        float *value = want_floats(g, name, q->count);
+        float *value = copy_floats(g, &g->file, name, q->count);
         if (!value)
             return -1;
         const struct tensor *t = tensors_find(&g->file, name);
@@ -145,129 +205,113 @@ static int load_params(struct golden *g)
     return 0;
 }
 
-/* Every parameter's array in `from` beside PREFIX/name: the worst relative L2. Tensors whose
-   difference is below `small` of the largest norm count as equal. */
-static double near_params(struct golden *g, const char *prefix, const float *from, double limit,
-                          double small)
+/* Every parameter's array in `from` beside PREFIX/name; what is below `small` of the largest
+   tensor's norm counts as equal. */
+static void check_params(struct golden *g, const char *prefix, const float *from, double limit,
+                         double small, const char *what)
 {
     struct params *p = &g->params;
+    struct worst w = {.measure = relative};
     char name[PARAM_NAME_BYTES + 8];
-    double worst = 0, most = 0;
+    double most = 0;
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < p->count; i++) {
             size_t count = p->list[i].count;
-            snprintf(name, sizeof name, "%s/%s", prefix, p->list[i].name);
-            float *wanted = want_floats(g, name, count);
-            if (!wanted)
-                return NAN;
             float *got = malloc(sizeof *got * count);
             device_get(got, from + p->list[i].offset, sizeof *got * count);
-            double length = norm(wanted, count), apart = distance(got, wanted, count);
-            if (pass == 0) {
-                most = worse(most, length);
-            } else if (!(apart <= small * most)) {
-                within(g, name, apart / length, limit);
-                worst = worse(worst, apart / length);
-            }
+            snprintf(name, sizeof name, "%s/%s", prefix, p->list[i].name);
+            if (pass == 0)
+                worsen(&most, norm(got, count));
+            else
+                compare(g, &w, name, got, count, small * most);
             free(got);
-            free(wanted);
         }
     }
-    return worst;
+    conclude(g, &w, what, limit);
 }
 
 /* ---- the parts of a case ------------------------------------------------------------------ */
 
 static void check_hidden(struct golden *g, struct model *m)
 {
+    struct worst w = {.measure = relative};
     size_t count = (size_t)m->rows * g->config.hidden_size;
     float *got = malloc(sizeof *got * count);
-    double worst = 0;
     for (int l = 0; l <= g->config.num_hidden_layers; l++) {
         char name[32];
         snprintf(name, sizeof name, "hidden/%d", l);
-        float *wanted = want_floats(g, name, count);
-        if (wanted) {
-            model_hidden(m, got, l);
-            double error = distance(got, wanted, count) / norm(wanted, count);
-            within(g, name, error, HIDDEN);
-            worst = worse(worst, error);
-        }
-        free(wanted);
+        model_hidden(m, got, l);
+        compare(g, &w, name, got, count, 0);
     }
     free(got);
-    note(g, "hidden", worst);
+    conclude(g, &w, "hidden", HIDDEN);
 }
 
-static void check_logits(struct golden *g, struct model *m)
+/* Returns how far off a loss may be: see number(). */
+static double check_logits(struct golden *g, struct model *m)
 {
+    struct worst w = {.measure = largest};
     size_t count = (size_t)m->rows * g->config.vocab_size;
-    float *got = malloc(sizeof *got * count), *wanted = want_floats(g, "logits", count);
-    if (wanted) {
-        model_logits(m, got, 0, m->rows);
-        double error = largest(got, wanted, count);
-        within(g, "logits", error, LOGITS);
-        note(g, "logits", error);
-    }
-    free(wanted);
+    float *got = malloc(sizeof *got * count);
+    model_logits(m, got, 0, m->rows);
+    compare(g, &w, "logits", got, count, 0);
     free(got);
+    conclude(g, &w, "logits", LOGITS);
+    return BF16 ? 2 * OF_TWIN * w.twin_error : 0;
 }
 
 static void check_stats(struct golden *g, const double *curves, int minis)
 {
-    double worst = 0;
+    struct worst w = {.measure = relative};
+    float *got = malloc(sizeof *got * (size_t)minis);
     for (int i = 0; i < 4 * g->config.num_hidden_layers; i++) {
         char name[48];
         snprintf(name, sizeof name, "ttt_stats/%d/%d", i / 4, i % 4);
-        float *wanted = want_floats(g, name, (size_t)minis);
-        if (!wanted)
-            continue;
-        double apart = 0;
-        for (int c = 0; c < minis; c++) {
-            double d = curves[i * minis + c] - wanted[c];
-            apart += d * d;
-        }
-        double error = sqrt(apart) / norm(wanted, (size_t)minis);
-        within(g, name, error, STATS);
-        worst = worse(worst, error);
-        free(wanted);
+        for (int c = 0; c < minis; c++)
+            got[c] = (float)curves[i * minis + c];
+        compare(g, &w, name, got, (size_t)minis, 0);
     }
-    note(g, "stats", worst);
+    free(got);
+    conclude(g, &w, "stats", STATS);
 }
 
-/* Forward and backward of the one batch. */
-static void check_batch(struct golden *g)
+/* Forward and backward of the one batch. Returns how far off a loss may be in bf16. */
+static double check_batch(struct golden *g)
 {
     struct model m;
     size_t rows = (size_t)g->batch * g->seq;
     int minis = g->seq / g->config.mini_batch_size;
-    const struct tensor *input = want(g, "input_ids", TENSOR_I32);
-    const struct tensor *target = want(g, "target_ids", TENSOR_I32);
-    const struct tensor *mask = want(g, "loss_masks", TENSOR_F32);
-    if (!input || !target || !mask || input->count != rows || target->count != rows ||
-        mask->count != rows || load_params(g))
-        return;
+    int32_t *input = copy_of(g, &g->file, "input_ids", TENSOR_I32, rows);
+    int32_t *target = copy_of(g, &g->file, "target_ids", TENSOR_I32, rows);
+    float *mask = copy_floats(g, &g->file, "loss_masks", rows);
+    if (!input || !target || !mask || load_params(g))
+        return 0;
     if (model_open(&m, &g->config, &g->params, g->batch, g->seq, true)) {
-        within(g, why(), 1, 0);
-        return;
+        failed(g, why());
+        return 0;
     }
     double *curves = calloc((size_t)(4 * minis * g->config.num_hidden_layers), sizeof *curves);
     struct score score = {0}, again = {0};
-    struct tokens t = {input->data, target->data, mask->data};
+    struct tokens t = {input, target, mask};
+    double loss = 0, accuracy = 0;
     model_zero_grad(&m);
     CHECK(model_train(&m, &t, 1, 1, &score, curves) == 0);
     check_hidden(g, &m);
-    check_logits(g, &m);
-    double loss = near_number(g, "loss", 0, score.loss, 1);
-    within(g, "loss", loss, LOSS);
-    note(g, "loss", loss);
-    within(g, "accuracy", near_number(g, "accuracy", 0, score.accuracy, 1), LOSS);
-    note(g, "gradient", near_params(g, "grad", g->params.grad, GRAD, GRAD_ZERO));
+    double slack = check_logits(g, &m);
+    number(g, "loss", 0, score.loss, BF16 ? slack : LOSS, &loss);
+    add_note(g, "loss", loss);
+    if (!BF16)
+        number(g, "accuracy", 0, score.accuracy, LOSS, &accuracy);
+    check_params(g, "grad", g->params.grad, GRAD, GRAD_ZERO, "gradient");
     check_stats(g, curves, minis);
     CHECK(model_score(&m, &t, 1, &again) == 0);
     CHECK(again.loss == score.loss && again.accuracy == score.accuracy);
     free(curves);
+    free(mask);
+    free(target);
+    free(input);
     model_close(&m);
+    return slack;
 }
 
 static int train_step(struct golden *g, struct model *m, const int32_t *ids, float mult,
@@ -296,38 +340,42 @@ static int train_step(struct golden *g, struct model *m, const int32_t *ids, flo
     return rc;
 }
 
-static void check_training(struct golden *g)
+static void check_training(struct golden *g, double slack)
 {
-    const struct tensor *ids = want(g, "train/ids", TENSOR_I32);
     int steps = (int)json_integer_value(json_object_get(g->json, "steps"));
     size_t step_ids = (size_t)g->batch * ((size_t)g->seq + 1);
+    int32_t *ids = copy_of(g, &g->file, "train/ids", TENSOR_I32, (size_t)steps * step_ids);
     struct model m = {0};
     struct optim o = {0};
-    if (!ids || ids->count != (size_t)steps * step_ids || load_params(g))
+    if (!ids || load_params(g))
         return;
     if (model_open(&m, &g->config, &g->params, g->batch / g->accum_steps, g->seq, true) ||
         optim_open(&o, &g->optim)) {
-        within(g, why(), 1, 0);
+        failed(g, why());
         return;
     }
-    double loss = 0, length = 0;
+    double loss = 0, exact = 0, length = 0;
+    float *norms = malloc(sizeof *norms * (size_t)steps);
     for (int s = 0; s < steps; s++) {
         struct score score = {0};
         size_t i = (size_t)s;
         float mult = optim_ttt_lr_mult(&g->config, s + 1);
-        CHECK(train_step(g, &m, (const int32_t *)ids->data + i * step_ids, mult, &score) == 0);
+        CHECK(train_step(g, &m, ids + i * step_ids, mult, &score) == 0);
         optim_step(&o, &g->params, s);
-        loss = worse(loss, near_number(g, "train/loss", i, score.loss, 1));
-        length = worse(length, near_number(g, "train/grad_norm", i, optim_grad_norm(&o), 0));
-        within(g, "train/logged_lr",
-               near_number(g, "train/logged_lr", i, optim_lr(&g->optim, s + 1), 1), 0);
-        within(g, "train/ttt_lr_mult", near_number(g, "train/ttt_lr_mult", i, mult, 1), 0);
+        norms[s] = (float)optim_grad_norm(&o);
+        number(g, "train/loss", i, score.loss, BF16 ? slack : STEP_LOSS, &loss);
+        number(g, "train/logged_lr", i, optim_lr(&g->optim, s + 1), 0, &exact);
+        number(g, "train/ttt_lr_mult", i, mult, 0, &exact);
+        if (!BF16)
+            number(g, "train/grad_norm", i, norms[s], STEP_NORM * norms[s], &length);
     }
-    within(g, "train/loss", loss, STEP_LOSS);
-    within(g, "train/grad_norm", length, STEP_NORM);
-    note(g, "steps' loss", loss);
-    note(g, "norm", length);
-    note(g, "after", near_params(g, "after", g->params.master, AFTER, 0));
+    add_note(g, "steps' loss", loss);
+    struct worst w = {.measure = relative};
+    compare(g, &w, "train/grad_norm", norms, (size_t)steps, 0);
+    conclude(g, &w, "norm", STEP_NORM);
+    free(norms);
+    free(ids);
+    check_params(g, "after", g->params.master, AFTER, 0, "after");
     optim_close(&o);
     model_close(&m);
 }
@@ -365,44 +413,66 @@ static int read_optim(struct golden *g)
     return optim_check(&g->optim);
 }
 
-/* What this build cannot run is skipped with its reason; what is broken fails. */
-static void run(const char *dir, const char *name)
+/* Read the case's files; -1 with why(). */
+static int open_case(struct golden *g, const char *dir)
 {
     char path[4096];
     json_error_t e;
+    snprintf(path, sizeof path, "%s/%s.json", dir, g->name);
+    g->json = json_load_file(path, 0, &e);
+    if (!g->json)
+        return fail("%s: %s", path, e.text);
+    snprintf(path, sizeof path, "%s/%s.safetensors", dir, g->name);
+    if (tensors_open(&g->file, path))
+        return -1;
+    const struct tensor *ids = tensors_find(&g->file, "input_ids");
+    g->accum_steps = (int)json_integer_value(json_object_get(g->json, "accum_steps"));
+    if (!ids || ids->dims != 2 || ids->shape[0] > 1 << 20 || ids->shape[1] > 1 << 20)
+        return fail("%s: no input_ids of two axes", path);
+    g->batch = (int)ids->shape[0];
+    g->seq = (int)ids->shape[1];
+    if (g->accum_steps < 1 || g->batch % g->accum_steps)
+        return fail("%s: accum_steps does not divide the batch", path);
+    return 0;
+}
+
+/* Whether this build has all the case asks for; -1 with why(). */
+static int fits(struct golden *g, const char *dir)
+{
+    char path[4096];
+    const char *dtype = json_string_value(json_object_get(g->json, "dtype"));
+    if (!dtype || strcmp(dtype, "fp32"))
+        return fail("a %s case, which a bf16 build compares with the fp32 case of its name",
+                    dtype ? dtype : "nameless");
+    if (config_load(&g->config, "125m") ||
+        config_from_json(&g->config, json_object_get(g->json, "model"), g->name) ||
+        config_check(&g->config, g->seq) || read_optim(g))
+        return -1;
+    snprintf(path, sizeof path, "%s/%s_bf16.safetensors", dir, g->name);
+    if (BF16 && access(path, R_OK))
+        return fail("no %s_bf16 beside it, and this build stores bf16", g->name);
+    return BF16 ? tensors_open(&g->twin, path) : 0;
+}
+
+/* What this build cannot run is skipped with its reason; what is broken fails. */
+static void run(const char *dir, const char *name)
+{
     struct golden g = {.name = name, .optim = OPTIM_DEFAULT};
-    snprintf(path, sizeof path, "%s/%s.json", dir, name);
-    g.json = json_load_file(path, 0, &e);
-    snprintf(path, sizeof path, "%s/%s.safetensors", dir, name);
     case_begin(name);
-    if (!g.json || tensors_open(&g.file, path)) {
-        within(&g, g.json ? why() : e.text, 1, 0);
+    if (open_case(&g, dir)) {
+        failed(&g, why());
         case_end("");
-        json_decref(g.json);
-        return;
-    }
-    const struct tensor *ids = want(&g, "input_ids", TENSOR_I32);
-    const char *dtype = json_string_value(json_object_get(g.json, "dtype"));
-    g.batch = ids && ids->dims == 2 ? (int)ids->shape[0] : 0;
-    g.seq = ids && ids->dims == 2 ? (int)ids->shape[1] : 0;
-    g.accum_steps = (int)json_integer_value(json_object_get(g.json, "accum_steps"));
-    json_t *model = json_object_get(g.json, "model");
-    if (!dtype || strcmp(dtype, REAL_NAME)) {
-        snprintf(path, sizeof path, "%s case, and this build stores %s", dtype, REAL_NAME);
-        case_skip(name, path);
-    } else if (config_load(&g.config, "125m") || config_from_json(&g.config, model, path) ||
-               config_check(&g.config, g.seq) || read_optim(&g)) {
+    } else if (fits(&g, dir)) {
         case_skip(name, why());
-    } else if (g.accum_steps < 1 || g.batch % g.accum_steps || params_list(&g.params, &g.config) ||
-               params_alloc(&g.params, true)) {
-        within(&g, why(), 1, 0);
+    } else if (params_list(&g.params, &g.config) || params_alloc(&g.params, true)) {
+        failed(&g, why());
         case_end("");
     } else {
-        check_batch(&g);
-        check_training(&g);
+        check_training(&g, check_batch(&g));
         case_end(g.note);
     }
     params_close(&g.params);
+    tensors_close(&g.twin);
     tensors_close(&g.file);
     json_decref(g.json);
 }
