@@ -111,16 +111,15 @@ void writer_clean_on_signals(void)
 
 static const char *shown(const struct writer *w)
 {
-    return w->part ? w->path : "standard output";
+    return strcmp(w->path, "-") ? w->path : "standard output";
 }
 
 static void release(struct writer *w)
 {
-    if (w->part) {
+    if (w->part)
         forget(w->part);
-        if (w->fd >= 0)
-            close(w->fd);
-    }
+    if (w->fd >= 0 && w->fd != STDOUT_FILENO)
+        close(w->fd);
     free(w->part);
     free(w->path);
     free(w->buf);
@@ -139,6 +138,16 @@ int writer_open(struct writer *w, const char *path)
     if (!strcmp(path, "-")) {
         w->fd = STDOUT_FILENO;
         return 0;
+    }
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
+        /* A rename would put a plain file where /dev/null or a pipe was. */
+        w->fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (w->fd >= 0)
+            return 0;
+        fail("%s: %s", path, strerror(errno));
+        release(w);
+        return -1;
     }
     if (asprintf(&w->part, "%s.part.%ld", path, (long)getpid()) < 0) {
         w->part = NULL;
@@ -192,7 +201,7 @@ int writer_put(struct writer *w, const void *data, size_t bytes)
 int writer_patch(struct writer *w, uint64_t offset, const void *data, size_t bytes)
 {
     if (!w->part)
-        return fail("standard output: cannot be rewritten in place; name a file with -o");
+        return fail("%s: cannot be rewritten in place; name a file with -o", shown(w));
     if (flush(w))
         return -1;
     if (pwrite(w->fd, data, bytes, (off_t)offset) != (ssize_t)bytes)

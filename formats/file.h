@@ -29,13 +29,14 @@ must_check long read_full(int fd, void *data, size_t bytes, const char *name);
 
 /* A file that earns its name by rename. Bytes go to a temporary file in the same directory
    (NAME.part.PID); writer_commit syncs and renames it, writer_abandon removes it. With the path
-   "-" bytes go to stdout and commit only flushes. Buffered; one thread at a time. */
+   "-" bytes go to stdout, with that of a device or a named pipe to there, and commit only flushes.
+   Buffered; one thread at a time. */
 struct writer {
     int fd;
     uint64_t bytes;    /* put so far */
     uint8_t *buf;      /* owned */
     size_t held;       /* bytes in buf not yet written */
-    char *path, *part; /* owned; part is NULL for stdout */
+    char *path, *part; /* owned; part is NULL where there is no rename */
 };
 
 must_check int writer_open(struct writer *w, const char *path);
