@@ -65,8 +65,8 @@ static const struct program self = {
         "the longest document, and a cache per thread. Exit status: 0 done, 1 failed, 2 "
         "misused, 3 done but with faulty documents left out or mended.",
     .examples = "ttt-tokenize --tokenizer tokenizer.model -o books.tok books.jsonl.zst\n"
-                "ttt-tokenize --tokenizer tokenizer.model --on-error=skip --rejects bad.jsonl "
-                "*.jsonl | ttt-shuffle --seed 1 - | ttt-pack -o data --tokenizer-name llama -",
+                "ttt-tokenize --tokenizer tokenizer.model --on-error=skip --rejects bad.jsonl \\\n"
+                "    *.jsonl | ttt-shuffle --seed 1 - | ttt-pack -o data --tokenizer-name llama -",
     .flags = flags,
 };
 
@@ -273,12 +273,16 @@ static int conclude(struct job *job)
 
 static void summarize(const struct job *job, const struct tok_totals *totals, double spent_s)
 {
-    char documents[16], tokens[16], bytes[16], speed[16], spent[24];
+    char documents[16], tokens[16], bytes[16], spent[24];
     double text_bytes = (double)job->text_bytes;
-    say("%s documents, %s tokens, %sB of text, %.2f bytes per token, %sB/s, %s",
+    if (spent_s < 10)
+        snprintf(spent, sizeof spent, "%.2f s", spent_s);
+    else
+        human_s(spent, spent_s);
+    say("%s documents, %s tokens, %s bytes of text, %.2f bytes per token, %.1f MB/s, %s",
         human(documents, (double)totals->documents), human(tokens, (double)totals->tokens),
         human(bytes, text_bytes), totals->tokens ? text_bytes / (double)totals->tokens : 0,
-        human(speed, spent_s > 0 ? text_bytes / spent_s : 0), human_s(spent, spent_s));
+        spent_s > 0 ? text_bytes / 1e6 / spent_s : 0, spent);
     if (job->skipped || job->mended)
         say("%" PRIu64 " faulty documents left out, %" PRIu64 " mended%s%s", job->skipped,
             job->mended, job->list_rejects ? ", listed in " : "", job->list_rejects ? rejects : "");
