@@ -2,6 +2,7 @@
 #include "dataset.h"
 #include "report.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -194,6 +195,21 @@ static void leave(struct dataset *d)
     d->dir = NULL;
 }
 
+/* What a killed run left: NAME.part.PID, and we hold the lock that it held. */
+static int remove_parts(const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return fail("%s: %s", dir, strerror(errno));
+    for (struct dirent *e; (e = readdir(d));) {
+        const char *part = strstr(e->d_name, ".part.");
+        if (part && part[6] && strspn(part + 6, "0123456789") == strlen(part + 6))
+            unlink(file_path(dir, e->d_name, ""));
+    }
+    closedir(d);
+    return 0;
+}
+
 static bool exists(const char *path)
 {
     struct stat st;
@@ -237,7 +253,7 @@ int dataset_open(struct dataset *d, const struct dataset_plan *plan, bool force)
             goto fail;
         }
     }
-    if (make_dirs(d->dir) || take_lock(d))
+    if (make_dirs(d->dir) || take_lock(d) || (d->unclean && remove_parts(d->dir)))
         goto fail;
     return 0;
 fail:

@@ -152,7 +152,7 @@ expect "but those of a killed run are" bash -c 'ttt-pack -q -o w --tokenizer-nam
 mkdir -p "l/${path#d/}"
 flock "l/${path#d/}/.packing" bash -c 'ttt-pack -o l --tokenizer-name small a.tok' >out.txt 2>err.txt
 expect "two at once: the second is refused" grep -q 'another ttt-pack' err.txt
-for sig in INT TERM; do
+for sig in INT TERM KILL; do
     rm -rf c
     mkfifo pipe
     ttt-pack -q -o c --tokenizer-name small --train=- --validation=one.tok --test=two.tok <pipe >/dev/null 2>err.txt &
@@ -165,10 +165,15 @@ for sig in INT TERM; do
     wait $job 2>/dev/null
     expect "SIG$sig: ends by it" test $? -gt 128
     exec 9>&-
-    expect "SIG$sig: nothing half-written" bash -c '[[ -z $(find c -type f ! -name .packing) ]]'
+    left=$(find c -type f ! -name .packing)
+    if [[ $sig == KILL ]]; then # which lets nobody clean up
+        expect "SIG$sig: nothing under a final name" bash -c '[[ $0 && -z $(grep -v "\.part\.[0-9]*$" <<<"$0") ]]' "$left"
+    else
+        expect "SIG$sig: nothing half-written" test -z "$left"
+    fi
     rm pipe
 done
-expect "and the next run goes through" bash -c 'ttt-pack -q -o c --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok >/dev/null && diff -r -x manifest.jsonl c g && ttt-verify -q c'
+expect "and the next run goes through and cleans up" bash -c 'ttt-pack -q -o c --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok >/dev/null && diff -r -x manifest.jsonl c g && ttt-verify -q c'
 
 # ---- damage --------------------------------------------------------------------------------------
 for f in train.npy train.offsets test.npy manifest.jsonl; do
