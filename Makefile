@@ -53,7 +53,10 @@ ifeq ($(BUILD),asan)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT      = -O1 -g
 endif
-ifeq ($(BUILD),emulated)
+ifeq ($(BUILD),emulated-bf16)
+REAL    = -DTTT_BF16
+endif
+ifneq ($(filter emulated emulated-bf16,$(BUILD)),)
 BACKEND = emulated
 # Vector accesses that a GPU would refuse, and indices beyond shared arrays.
 SANITIZE = -fsanitize=alignment,bounds -fno-sanitize-recover=all
@@ -115,13 +118,13 @@ PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN)
 endif
 
-.PHONY: all tests test asan emulated cuda cuda-fp32 install docs format clean help
+.PHONY: all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs format clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
 tests: all $(TESTS)
 
-asan emulated cuda cuda-fp32:
+asan emulated emulated-bf16 cuda cuda-fp32:
 	+@$(MAKE) --no-print-directory BUILD=$@ tests
 
 test:
@@ -211,6 +214,7 @@ help:
 	@echo 'make test          and run the tests'
 	@echo 'make asan          programs and tests under AddressSanitizer and UBSan, in build/asan'
 	@echo 'make emulated      the CUDA kernels run by the CPU, for tests, in build/emulated'
+	@echo 'make emulated-bf16 the same with bf16 storage'
 	@echo 'make cuda          the trainer for NVIDIA GPUs, bf16, in build/cuda (needs nvcc)'
 	@echo 'make cuda-fp32     the same in fp32, in build/cuda-fp32'
 	@echo 'make install PREFIX=/usr/local DESTDIR='
