@@ -12,7 +12,7 @@
     16  tokenizer       u8[16]         XXH3-128 of the tokenizer's file, canonical (big-endian)
     32  bos_id, eos_id  u32, u32
     40  block_ids       u32            no block holds more ids, nor more pieces
-    44  options_bytes   u32            of the options text, at most 65536
+    44  options_bytes   u32            of the options text, at most 4095
     48  zero            u64
     56  checksum        u64            XXH3-64 of the whole header, options and padding, these
                                        eight bytes taken as zero

@@ -1,30 +1,30 @@
 /* pack.c -- ttt-pack: token documents to the dataset directory that trainers read. */
-#include "dataset.h"
 #include "flags.h"
+#include "packer.h"
 #include "pcg.h"
 #include "report.h"
 #include "spool.h"
 
 #include <stdlib.h>
 
-enum { STREAMS = DATASET_SPLITS };
+enum { STREAMS = PACKER_SPLITS };
 
 /* A place where a document's ids go. */
 struct target {
-    struct dataset *d;
+    struct packer *d;
     int split;
 };
 
 static int put(void *to, const uint32_t *ids, size_t count)
 {
     struct target *t = to;
-    return dataset_put(t->d, t->split, ids, count);
+    return packer_put(t->d, t->split, ids, count);
 }
 
-static int put_document(struct dataset *d, int split, const struct spool *s, uint64_t n)
+static int put_document(struct packer *d, int split, const struct spool *s, uint64_t n)
 {
     struct target t = {d, split};
-    return dataset_document(d, split) || spool_document(s, n, put, &t) ? -1 : 0;
+    return packer_document(d, split) || spool_document(s, n, put, &t) ? -1 : 0;
 }
 
 /* ---- one stream, split as the reference splits -------------------------------------------- */
@@ -37,20 +37,20 @@ static uint64_t tokens_of(const struct spool *s, const uint64_t *rows, uint64_t 
     return sum;
 }
 
-static int write_splits(struct dataset *d, const struct spool *s, const uint64_t *rows,
+static int write_splits(struct packer *d, const struct spool *s, const uint64_t *rows,
                         uint64_t test)
 {
     struct progress p;
     uint64_t test_tokens = tokens_of(s, rows, test);
-    if (dataset_begin(d, DATASET_TRAIN, s->tokens - test_tokens, s->documents - test) ||
-        dataset_begin(d, DATASET_VALIDATION, test_tokens, test) ||
-        dataset_begin(d, DATASET_TEST, test_tokens, test))
+    if (packer_begin(d, PACKER_TRAIN, s->tokens - test_tokens, s->documents - test) ||
+        packer_begin(d, PACKER_VALIDATION, test_tokens, test) ||
+        packer_begin(d, PACKER_TEST, test_tokens, test))
         return -1;
     progress_begin(&p, "packed", " documents", s->documents);
     for (uint64_t i = 0; i < s->documents; i++) {
-        if (i >= test ? put_document(d, DATASET_TRAIN, s, rows[i])
-                      : put_document(d, DATASET_VALIDATION, s, rows[i]) ||
-                            put_document(d, DATASET_TEST, s, rows[i]))
+        if (i >= test ? put_document(d, PACKER_TRAIN, s, rows[i])
+                      : put_document(d, PACKER_VALIDATION, s, rows[i]) ||
+                            put_document(d, PACKER_TEST, s, rows[i]))
             return -1;
         progress_to(&p, i + 1);
     }
@@ -58,9 +58,9 @@ static int write_splits(struct dataset *d, const struct spool *s, const uint64_t
     return 0;
 }
 
-static int draw_splits(struct dataset *d, struct tok_reader *r, const char *in)
+static int draw_splits(struct packer *d, struct tok_reader *r, const char *in)
 {
-    const struct dataset_plan *plan = d->plan;
+    const struct packer_plan *plan = d->plan;
     struct spool s;
     struct pcg g;
     uint64_t test;
@@ -87,30 +87,30 @@ static int draw_splits(struct dataset *d, struct tok_reader *r, const char *in)
 
 /* ---- splits that were given --------------------------------------------------------------- */
 
-static int copy_split(struct dataset *d, int split, struct tok_reader *r, const char *in)
+static int copy_split(struct packer *d, int split, struct tok_reader *r, const char *in)
 {
     struct tok_doc piece;
     struct progress p;
     int status;
-    if (dataset_begin(d, split, r->totals.tokens, r->totals.documents))
+    if (packer_begin(d, split, r->totals.tokens, r->totals.documents))
         return -1;
-    progress_begin(&p, dataset_split_name[split], "B", r->file_bytes);
+    progress_begin(&p, packer_split_name[split], "B", r->file_bytes);
     while ((status = tok_reader_piece(r, &piece)) > 0) {
-        if ((piece.first && dataset_document(d, split)) ||
-            dataset_put(d, split, piece.ids, piece.count))
+        if ((piece.first && packer_document(d, split)) ||
+            packer_put(d, split, piece.ids, piece.count))
             return -1;
         progress_to(&p, r->offset);
     }
     progress_end(&p);
     if (!status && r->totals.documents == 0)
         return fail("%s: no documents: there is nothing to pack as %s", in,
-                    dataset_split_name[split]);
+                    packer_split_name[split]);
     return status;
 }
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
-static void source_take(struct dataset_plan *plan, int split, const struct tok_reader *r)
+static void source_take(struct packer_plan *plan, int split, const struct tok_reader *r)
 {
     struct manifest_source *s = &plan->source[split];
     s->documents = r->totals.documents;
@@ -125,7 +125,7 @@ static const char *base_name(const char *path)
 }
 
 /* Open what is to be read: one stream for all splits, or one each. */
-static int sources_open(struct dataset_plan *plan, struct tok_reader r[STREAMS],
+static int sources_open(struct packer_plan *plan, struct tok_reader r[STREAMS],
                         const char *const in[STREAMS], int streams)
 {
     for (int i = 0; i < streams; i++) {
@@ -136,7 +136,7 @@ static int sources_open(struct dataset_plan *plan, struct tok_reader r[STREAMS],
         bool known = r[i].file_bytes > 0;
         if (known && tok_reader_index(&r[i]))
             return -1;
-        for (int split = i; split < (streams == 1 ? DATASET_SPLITS : i + 1); split++) {
+        for (int split = i; split < (streams == 1 ? PACKER_SPLITS : i + 1); split++) {
             plan->source[split].name = base_name(in[i]);
             plan->source_known[split] = known;
             source_take(plan, split, &r[i]);
@@ -146,11 +146,11 @@ static int sources_open(struct dataset_plan *plan, struct tok_reader r[STREAMS],
     return 0;
 }
 
-static void summary(const struct dataset *d)
+static void summary(const struct packer *d)
 {
-    const struct dataset_split *train = &d->split[DATASET_TRAIN],
-                               *validation = &d->split[DATASET_VALIDATION],
-                               *test = &d->split[DATASET_TEST];
+    const struct packer_split *train = &d->split[PACKER_TRAIN],
+                              *validation = &d->split[PACKER_VALIDATION],
+                              *test = &d->split[PACKER_TEST];
     say("train %llu documents, %llu tokens; validation %llu, %llu; test %llu, %llu%s; %s",
         (unsigned long long)train->documents, (unsigned long long)train->ids.count,
         (unsigned long long)validation->documents, (unsigned long long)validation->ids.count,
@@ -159,13 +159,13 @@ static void summary(const struct dataset *d)
 }
 
 /* Every document and token that went in has come out. */
-static int count_check(const struct dataset *d)
+static int count_check(const struct packer *d)
 {
-    for (int i = 0; i < DATASET_SPLITS; i++) {
+    for (int i = 0; i < PACKER_SPLITS; i++) {
         const struct manifest_source *in = &d->plan->source[i];
         uint64_t documents = d->split[i].documents, tokens = d->split[i].ids.count;
         if (!d->plan->given) {
-            int other = i == DATASET_TRAIN ? DATASET_TEST : DATASET_TRAIN;
+            int other = i == PACKER_TRAIN ? PACKER_TEST : PACKER_TRAIN;
             documents += d->split[other].documents;
             tokens += d->split[other].ids.count;
         }
@@ -178,37 +178,37 @@ static int count_check(const struct dataset *d)
 }
 
 /* 1: it stood there already. */
-static int pack(struct dataset_plan *plan, struct tok_reader r[STREAMS],
+static int pack(struct packer_plan *plan, struct tok_reader r[STREAMS],
                 const char *const in[STREAMS], bool force)
 {
-    struct dataset d;
-    int streams = plan->given ? DATASET_SPLITS : 1, status = 0;
+    struct packer d;
+    int streams = plan->given ? PACKER_SPLITS : 1, status = 0;
     if (sources_open(plan, r, in, streams))
         return -1;
-    int there = dataset_open(&d, plan, force);
+    int there = packer_open(&d, plan, force);
     if (there)
         return there;
     if (!plan->given)
         status = draw_splits(&d, &r[0], in[0]);
-    for (int i = 0; !status && plan->given && i < DATASET_SPLITS; i++)
+    for (int i = 0; !status && plan->given && i < PACKER_SPLITS; i++)
         status = copy_split(&d, i, &r[i], in[i]);
-    for (int i = 0; !status && i < DATASET_SPLITS; i++)
+    for (int i = 0; !status && i < PACKER_SPLITS; i++)
         source_take(plan, i, &r[plan->given ? i : 0]);
     if (!status)
         status = count_check(&d);
     if (!status) {
-        status = dataset_commit(&d);
+        status = packer_commit(&d);
         if (!status)
             summary(&d);
         return status;
     }
-    dataset_abandon(&d);
+    packer_abandon(&d);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    struct dataset_plan plan = {.val_ratio = 0.0005, .split_seed = 2357, .tokenizer_pkl = ""};
+    struct packer_plan plan = {.val_ratio = 0.0005, .split_seed = 2357, .tokenizer_pkl = ""};
     const char *in[STREAMS] = {"", "", ""};
     bool force = false;
     struct flag flags[] = {
@@ -250,7 +250,7 @@ int main(int argc, char **argv)
     int count;
     char **operands = flags_parse(argc, argv, &about, &count);
     int splits = (*in[0] != 0) + (*in[1] != 0) + (*in[2] != 0);
-    plan.given = splits == DATASET_SPLITS;
+    plan.given = splits == PACKER_SPLITS;
     if (splits ? count > 0 || !plan.given : count != 1)
         misuse("expected one IN.tok, or --train, --validation and --test together");
     if ((!strcmp(in[0], "-") + !strcmp(in[1], "-") + !strcmp(in[2], "-")) > 1)
@@ -274,7 +274,7 @@ int main(int argc, char **argv)
         tok_reader_close(&r[i]);
     if (status < 0)
         die("%s", why());
-    char *path = dataset_path(&plan);
+    char *path = packer_path(&plan);
     if (!path)
         die("%s", why());
     if (status == 1)

@@ -1,4 +1,4 @@
-/* dataset.h -- a dataset directory being written: what the reference's reader finds, and proof.
+/* packer.h -- a dataset directory being written: what the reference's reader finds, and proof.
 
        OUT/tokenizer_name-NAME-val_ratio-R-val_split_seed-S-add_eos-True-detokenize-False/
            train.npy validation.npy test.npy           ids, flat, as the reference writes them
@@ -8,61 +8,61 @@
            manifest.jsonl                              written last: all of it is there
    A slash in NAME makes two levels. Files wait under temporary names until commit; ".packing"
    stands in the directory while one program works there, and after one that was killed there. */
-#ifndef DATASET_H
-#define DATASET_H
+#ifndef PACKER_H
+#define PACKER_H
 
 #include "manifest.h"
 #include "npy.h"
 #include "tok.h"
 
-enum { DATASET_TRAIN, DATASET_VALIDATION, DATASET_TEST, DATASET_SPLITS };
+enum { PACKER_TRAIN, PACKER_VALIDATION, PACKER_TEST, PACKER_SPLITS };
 
-extern const char *const dataset_split_name[DATASET_SPLITS]; /* "train", ... */
+extern const char *const packer_split_name[PACKER_SPLITS]; /* "train", ... */
 
 /* What decides the directory's name and the bytes in it. Borrowed texts. */
-struct dataset_plan {
+struct packer_plan {
     const char *out, *tokenizer_name;
     double val_ratio;
     int64_t split_seed;
-    bool given;                                    /* the splits were given, not drawn */
-    const char *tokenizer_pkl;                     /* a file to copy in, or "" */
-    struct tok_meta meta;                          /* of the streams */
-    struct manifest_source source[DATASET_SPLITS]; /* names borrowed; zero but for the name
+    bool given;                                   /* the splits were given, not drawn */
+    const char *tokenizer_pkl;                    /* a file to copy in, or "" */
+    struct tok_meta meta;                         /* of the streams */
+    struct manifest_source source[PACKER_SPLITS]; /* names borrowed; zero but for the name
                                                       until a pipe has been read */
-    bool source_known[DATASET_SPLITS];
+    bool source_known[PACKER_SPLITS];
 };
 
-struct dataset_split {
+struct packer_split {
     struct npy_writer ids, offsets;
     uint64_t documents;
 };
 
-struct dataset {
-    const struct dataset_plan *plan; /* borrowed */
-    char *dir;                       /* owned */
+struct packer {
+    const struct packer_plan *plan; /* borrowed */
+    char *dir;                      /* owned */
     int lock;
-    struct dataset_split split[DATASET_SPLITS];
+    struct packer_split split[PACKER_SPLITS];
     bool force;
     bool unclean; /* a killed run's files may stand there, or some of ours */
 };
 
 /* The directory's path, owned by the caller; NULL with why(). */
-char *dataset_path(const struct dataset_plan *plan);
+char *packer_path(const struct packer_plan *plan);
 
 /* Make the directory and take it. 1: a whole dataset of the same sources and options stands there
    already (said only where all sources are known); 0: go on; -1, also when something else stands
    there and not force, or another program works there. */
-must_check int dataset_open(struct dataset *d, const struct dataset_plan *plan, bool force);
+must_check int packer_open(struct packer *d, const struct packer_plan *plan, bool force);
 
 /* Begin a split of so many ids and documents; 0, 0 when they are not known. */
-must_check int dataset_begin(struct dataset *d, int split, uint64_t tokens, uint64_t documents);
+must_check int packer_begin(struct packer *d, int split, uint64_t tokens, uint64_t documents);
 /* The next ids belong to a new document. */
-must_check int dataset_document(struct dataset *d, int split);
-must_check int dataset_put(struct dataset *d, int split, const uint32_t *ids, size_t count);
+must_check int packer_document(struct packer *d, int split);
+must_check int packer_put(struct packer *d, int split, const uint32_t *ids, size_t count);
 
 /* All files to their names, then the manifest. 1: a whole, equal dataset stood there and was left
    alone. Closes d, also on failure. */
-must_check int dataset_commit(struct dataset *d);
-void dataset_abandon(struct dataset *d); /* harmless when closed */
+must_check int packer_commit(struct packer *d);
+void packer_abandon(struct packer *d); /* harmless when closed */
 
 #endif

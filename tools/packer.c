@@ -1,5 +1,5 @@
-/* dataset.c -- a dataset directory being written. */
-#include "dataset.h"
+/* packer.c -- a dataset directory being written. */
+#include "packer.h"
 #include "report.h"
 
 #include <dirent.h>
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const dataset_split_name[DATASET_SPLITS] = {"train", "validation", "test"};
+const char *const packer_split_name[PACKER_SPLITS] = {"train", "validation", "test"};
 
 static const char packing[] = ".packing";
 
@@ -28,7 +28,7 @@ static void ratio_text(char text[32], double ratio)
     }
 }
 
-char *dataset_path(const struct dataset_plan *plan)
+char *packer_path(const struct packer_plan *plan)
 {
     const char *name = plan->tokenizer_name;
     char ratio[32], *path;
@@ -68,7 +68,7 @@ static const char *file_path(const char *dir, const char *name, const char *suff
 
 /* ---- what the manifest says --------------------------------------------------------------- */
 
-static char *options_of(const struct dataset_plan *plan)
+static char *options_of(const struct packer_plan *plan)
 {
     char ratio[32];
     const struct tok_meta *m = &plan->meta;
@@ -89,7 +89,7 @@ static const char *base_name(const char *path)
 }
 
 /* What all lines have in common; options are borrowed. */
-static struct manifest_file line_of(const struct dataset_plan *plan, int split, const char *options)
+static struct manifest_file line_of(const struct packer_plan *plan, int split, const char *options)
 {
     return (struct manifest_file){
         .vocab_size = plan->meta.vocab_size,
@@ -130,7 +130,7 @@ static bool has_bytes(const char *path, uint64_t bytes)
 
 /* Does a whole dataset of the plan's sources stand in dir? What it says is believed: proving it is
    ttt-verify's work. */
-static bool stands(const struct dataset_plan *plan, const char *dir)
+static bool stands(const struct packer_plan *plan, const char *dir)
 {
     struct manifest m;
     if (manifest_read(&m, file_path(dir, MANIFEST_NAME, "")))
@@ -139,10 +139,10 @@ static bool stands(const struct dataset_plan *plan, const char *dir)
     bool same = options && m.count > 0;
     for (size_t i = 0; same && i < m.count; i++)
         same = has_bytes(file_path(dir, m.files[i].path, ""), m.files[i].bytes);
-    for (int s = 0; same && s < DATASET_SPLITS; s++) {
+    for (int s = 0; same && s < PACKER_SPLITS; s++) {
         struct manifest_file want = line_of(plan, s, options);
         const struct manifest_file *have =
-            manifest_find(&m, base_name(file_path(dir, dataset_split_name[s], ".npy")));
+            manifest_find(&m, base_name(file_path(dir, packer_split_name[s], ".npy")));
         same = have && same_source(have, &want);
     }
     if (same && *plan->tokenizer_pkl)
@@ -154,7 +154,7 @@ static bool stands(const struct dataset_plan *plan, const char *dir)
 
 /* ---- taking the directory ----------------------------------------------------------------- */
 
-static int take_lock(struct dataset *d)
+static int take_lock(struct packer *d)
 {
     const char *path = file_path(d->dir, packing, "");
     struct stat here, there;
@@ -174,7 +174,7 @@ static int take_lock(struct dataset *d)
 }
 
 /* Remove the folders below OUT that are empty. */
-static void remove_empty(const struct dataset *d)
+static void remove_empty(const struct packer *d)
 {
     size_t out = strlen(d->plan->out);
     for (char *slash; !rmdir(d->dir) && (slash = strrchr(d->dir, '/')) > d->dir + out;)
@@ -182,7 +182,7 @@ static void remove_empty(const struct dataset *d)
 }
 
 /* Unless the directory is unclean, its mark goes too: the next run may not write over it. */
-static void leave(struct dataset *d)
+static void leave(struct packer *d)
 {
     if (d->lock >= 0) {
         if (!d->unclean)
@@ -219,8 +219,8 @@ static bool exists(const char *path)
 /* Something that we may not overwrite, or NULL. */
 static const char *in_the_way(const char *dir)
 {
-    for (int s = 0; s < DATASET_SPLITS; s++) {
-        const char *path = file_path(dir, dataset_split_name[s], ".npy");
+    for (int s = 0; s < PACKER_SPLITS; s++) {
+        const char *path = file_path(dir, packer_split_name[s], ".npy");
         if (exists(path))
             return path;
     }
@@ -228,14 +228,14 @@ static const char *in_the_way(const char *dir)
     return exists(path) ? path : NULL;
 }
 
-int dataset_open(struct dataset *d, const struct dataset_plan *plan, bool force)
+int packer_open(struct packer *d, const struct packer_plan *plan, bool force)
 {
-    *d = (struct dataset){.plan = plan, .lock = -1, .force = force};
-    d->dir = dataset_path(plan);
+    *d = (struct packer){.plan = plan, .lock = -1, .force = force};
+    d->dir = packer_path(plan);
     if (!d->dir)
         return -1;
     bool was_there = exists(d->dir), known = true;
-    for (int s = 0; s < DATASET_SPLITS; s++)
+    for (int s = 0; s < PACKER_SPLITS; s++)
         known &= plan->source_known[s];
     if (was_there) {
         if (known && stands(plan, d->dir)) {
@@ -263,37 +263,37 @@ fail:
 
 /* ---- ids ---------------------------------------------------------------------------------- */
 
-int dataset_begin(struct dataset *d, int split, uint64_t tokens, uint64_t documents)
+int packer_begin(struct packer *d, int split, uint64_t tokens, uint64_t documents)
 {
-    struct dataset_split *s = &d->split[split];
-    const char *name = dataset_split_name[split];
+    struct packer_split *s = &d->split[split];
+    const char *name = packer_split_name[split];
     enum npy_dtype dtype = d->plan->meta.vocab_size < 65536 ? NPY_U2 : NPY_I4;
     if (npy_writer_open(&s->ids, file_path(d->dir, name, ".npy"), dtype, tokens))
         return -1;
     return npy_writer_open(&s->offsets, file_path(d->dir, name, ".offsets"), NPY_U8, documents + 1);
 }
 
-int dataset_document(struct dataset *d, int split)
+int packer_document(struct packer *d, int split)
 {
-    struct dataset_split *s = &d->split[split];
+    struct packer_split *s = &d->split[split];
     s->documents++;
     return npy_writer_put(&s->offsets, &s->ids.count, 1);
 }
 
-int dataset_put(struct dataset *d, int split, const uint32_t *ids, size_t count)
+int packer_put(struct packer *d, int split, const uint32_t *ids, size_t count)
 {
     return npy_writer_put_ids(&d->split[split].ids, ids, count);
 }
 
 /* ---- commit ------------------------------------------------------------------------------- */
 
-static int seal(struct dataset *d, struct manifest *m)
+static int seal(struct packer *d, struct manifest *m)
 {
     char *options = options_of(d->plan);
     int status = options ? 0 : fail("%s: out of memory", d->dir);
-    for (int i = 0; !status && i < 2 * DATASET_SPLITS; i++) {
+    for (int i = 0; !status && i < 2 * PACKER_SPLITS; i++) {
         int s = i / 2;
-        struct dataset_split *split = &d->split[s];
+        struct packer_split *split = &d->split[s];
         struct npy_writer *w = i % 2 ? &split->offsets : &split->ids;
         if ((i % 2 && npy_writer_put(w, &split->ids.count, 1)) || npy_writer_seal(w)) {
             status = -1;
@@ -314,7 +314,7 @@ static int seal(struct dataset *d, struct manifest *m)
 }
 
 /* Copy the user's pickle, which only the Python reader needs. */
-static int pickle(struct dataset *d, struct writer *w, struct manifest *m)
+static int pickle(struct packer *d, struct writer *w, struct manifest *m)
 {
     struct map map;
     const char *from = d->plan->tokenizer_pkl;
@@ -354,13 +354,13 @@ static bool same_files(const struct manifest *a, const char *dir)
     return same;
 }
 
-static int rename_all(struct dataset *d, struct writer *pkl, const struct manifest *m)
+static int rename_all(struct packer *d, struct writer *pkl, const struct manifest *m)
 {
     const char *manifest = file_path(d->dir, MANIFEST_NAME, "");
     d->unclean = true;
     if (unlink(manifest) && errno != ENOENT)
         return fail("%s: cannot be replaced: %s", manifest, strerror(errno));
-    for (int s = 0; s < DATASET_SPLITS; s++)
+    for (int s = 0; s < PACKER_SPLITS; s++)
         if (npy_writer_commit(&d->split[s].ids) || npy_writer_commit(&d->split[s].offsets))
             return -1;
     if (pkl->path && writer_commit(pkl))
@@ -368,7 +368,7 @@ static int rename_all(struct dataset *d, struct writer *pkl, const struct manife
     return manifest_write(m, file_path(d->dir, MANIFEST_NAME, ""));
 }
 
-int dataset_commit(struct dataset *d)
+int packer_commit(struct packer *d)
 {
     struct manifest m = {0};
     struct writer pkl = {0};
@@ -385,7 +385,7 @@ int dataset_commit(struct dataset *d)
     }
     if (!status)
         status = rename_all(d, &pkl, &m);
-    for (int s = 0; s < DATASET_SPLITS; s++) {
+    for (int s = 0; s < PACKER_SPLITS; s++) {
         npy_writer_abandon(&d->split[s].ids); /* harmless when committed */
         npy_writer_abandon(&d->split[s].offsets);
     }
@@ -396,11 +396,11 @@ int dataset_commit(struct dataset *d)
     return status;
 }
 
-void dataset_abandon(struct dataset *d)
+void packer_abandon(struct packer *d)
 {
     if (!d->dir)
         return;
-    for (int s = 0; s < DATASET_SPLITS; s++) {
+    for (int s = 0; s < PACKER_SPLITS; s++) {
         npy_writer_abandon(&d->split[s].ids);
         npy_writer_abandon(&d->split[s].offsets);
     }
