@@ -188,10 +188,12 @@ static int summary_dataset(const char *dir)
     return 0;
 }
 
-static int summary_tensors(const char *path)
+/* A safetensors file, or the parameters of a checkpoint. */
+static int summary_tensors(const char *dir, const char *name)
 {
     struct tensors t;
-    char shape[192];
+    char shape[192], path[4096];
+    snprintf(path, sizeof path, "%s%s", dir, name);
     if (tensors_open(&t, path))
         return -1;
     printf("file\t%s\nkind\tsafetensors, %d tensors\n", path, t.count);
@@ -206,12 +208,12 @@ static int summary_tensors(const char *path)
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
-static bool is_dataset(const char *path)
+static bool has(const char *dir, const char *name)
 {
-    char manifest[4096];
+    char path[4096];
     struct stat st;
-    snprintf(manifest, sizeof manifest, "%s/%s", path, MANIFEST_NAME);
-    return !stat(manifest, &st);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return !stat(path, &st);
 }
 
 static bool ends_with(const char *path, const char *end)
@@ -223,10 +225,12 @@ static bool ends_with(const char *path, const char *end)
 static int peek(const char *path, int64_t first, int64_t count)
 {
     struct source s;
-    if (!*format && is_dataset(path))
+    if (!*format && has(path, MANIFEST_NAME))
         return summary_dataset(path);
+    if (!*format && has(path, "params.safetensors"))
+        return summary_tensors(path, "/params.safetensors");
     if (!*format && ends_with(path, ".safetensors"))
-        return summary_tensors(path);
+        return summary_tensors(path, "");
     if (source_open(&s, path, split))
         return -1;
     int status = *format ? documents(&s, first, count) : summary(&s);
@@ -253,8 +257,10 @@ int main(int argc, char **argv)
         .name = "ttt-peek",
         .operands = "PATH",
         .purpose =
-            "Look inside a .tok stream (\"-\": standard input), a packed .npy, a dataset's folder\n"
-            "or a safetensors file. A document without end of its own (an .npy without its\n"
+            "Look inside a .tok stream (\"-\": standard input), a packed .npy, a dataset's "
+            "folder,\n"
+            "a checkpoint or a safetensors file. A document without end of its own (an .npy "
+            "without its\n"
             ".offsets) is taken to begin at each id 1. Bytes that are not UTF-8 are U+FFFD in\n"
             "JSON and stay as they are in text.",
         .examples = "ttt-peek corpus.tok\n"

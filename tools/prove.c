@@ -37,30 +37,36 @@ int prove_tok(const char *path, const struct xxh3 *tokenizer, struct proof *p)
 
 /* ---- .npy --------------------------------------------------------------------------------- */
 
-static int sums_check(const char *path, const struct map *m, const struct manifest_file *line)
+/* What `who` ("the manifest") says of a file; crc may be NULL. */
+static int sums_check(const char *path, const struct map *m, const char *who, uint64_t bytes,
+                      const struct xxh3 *xxh3, const uint32_t *crc)
 {
     struct xxh3_stream s;
     struct progress shown;
-    uint32_t crc = 0;
-    if (m->bytes != line->bytes)
-        return fail("%s: %zu bytes, but the manifest says %" PRIu64 ": cut short, or another file",
-                    path, m->bytes, line->bytes);
+    uint32_t c = 0;
+    if (m->bytes != bytes)
+        return fail("%s: %zu bytes, but %s says %" PRIu64 ": cut short, or another file", path,
+                    m->bytes, who, bytes);
     progress_begin(&shown, "verified", "B", m->bytes);
     xxh3_begin(&s);
     for (size_t at = 0; at < m->bytes; at += CHUNK_BYTES) {
         size_t n = m->bytes - at < CHUNK_BYTES ? m->bytes - at : CHUNK_BYTES;
         xxh3_add(&s, m->data + at, n);
-        crc = crc32c(crc, m->data + at, n);
+        c = crc ? crc32c(c, m->data + at, n) : 0;
         progress_to(&shown, at + n);
     }
     progress_end(&shown);
     struct xxh3 x = xxh3_end(&s);
-    if (strcmp(x.hex, line->xxh3.hex))
-        return fail("%s: damaged: its XXH3-128 is %s, but the manifest says %s", path, x.hex,
-                    line->xxh3.hex);
-    if (crc != line->crc32c)
-        return fail("%s: its crc32c is %08x, but the manifest says %08x", path, crc, line->crc32c);
+    if (strcmp(x.hex, xxh3->hex))
+        return fail("%s: damaged: its XXH3-128 is %s, but %s says %s", path, x.hex, who, xxh3->hex);
+    if (crc && c != *crc)
+        return fail("%s: its crc32c is %08x, but %s says %08x", path, c, who, *crc);
     return 0;
+}
+
+static int line_check(const char *path, const struct map *m, const struct manifest_file *line)
+{
+    return sums_check(path, m, "the manifest", line->bytes, &line->xxh3, &line->crc32c);
 }
 
 /* The largest value of an integer array, read as unsigned; 0 when it is empty. */
@@ -105,7 +111,7 @@ int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file 
     struct npy a;
     if (npy_open(&a, path))
         return -1;
-    int status = line ? sums_check(path, &a.map, line) : 0;
+    int status = line ? line_check(path, &a.map, line) : 0;
     if (!status)
         status = ids_check(path, &a, line ? line->vocab_size : vocab_size);
     if (!status && line &&
@@ -147,7 +153,7 @@ int prove_offsets(const char *path, const struct manifest_file *line, struct pro
     struct npy a;
     if (npy_open(&a, path))
         return -1;
-    int status = sums_check(path, &a.map, line);
+    int status = line_check(path, &a.map, line);
     if (!status)
         status = starts_check(path, &a, line);
     npy_close(&a);
@@ -160,7 +166,7 @@ int prove_sums(const char *path, const struct manifest_file *line, struct proof 
     struct map m;
     if (map_open(&m, path))
         return -1;
-    int status = sums_check(path, &m, line);
+    int status = line_check(path, &m, line);
     snprintf(p->note, sizeof p->note, "%zu bytes", m.bytes);
     map_close(&m);
     return status;
@@ -168,24 +174,28 @@ int prove_sums(const char *path, const struct manifest_file *line, struct proof 
 
 /* ---- safetensors -------------------------------------------------------------------------- */
 
-int prove_tensors(const char *path, struct proof *p)
+static int nan_check(const char *path, const struct tensor *x)
+{
+    for (size_t k = 0; x->dtype == TENSOR_F32 && k < x->count; k++) {
+        float v;
+        memcpy(&v, (const char *)x->data + 4 * k, 4);
+        if (isnan(v))
+            return fail("%s: tensor %s holds NaN at element %zu", path, x->name, k);
+    }
+    return 0;
+}
+
+int prove_tensors(const char *path, const char *who, uint64_t bytes, const struct xxh3 *xxh3,
+                  struct proof *p)
 {
     struct tensors t;
     uint64_t numbers = 0;
-    int status = 0;
     if (tensors_open(&t, path))
         return -1;
+    int status = xxh3 ? sums_check(path, &t.map, who, bytes, xxh3, NULL) : 0;
     for (int i = 0; !status && i < t.count; i++) {
-        const struct tensor *x = &t.list[i];
-        numbers += x->count;
-        for (size_t k = 0; x->dtype == TENSOR_F32 && k < x->count; k++) {
-            float v;
-            memcpy(&v, (const char *)x->data + 4 * k, 4);
-            if (isnan(v)) {
-                status = fail("%s: tensor %s holds NaN at element %zu", path, x->name, k);
-                break;
-            }
-        }
+        numbers += t.list[i].count;
+        status = nan_check(path, &t.list[i]);
     }
     snprintf(p->note, sizeof p->note, "%d tensors\t%" PRIu64 " numbers", t.count, numbers);
     tensors_close(&t);

@@ -26,7 +26,9 @@ must_check int prove_offsets(const char *path, const struct manifest_file *line,
 /* Any file whose bytes are all that is known. */
 must_check int prove_sums(const char *path, const struct manifest_file *line, struct proof *p);
 
-/* A safetensors file: header, sizes, and that no float32 is NaN. */
-must_check int prove_tensors(const char *path, struct proof *p);
+/* A safetensors file: header, sizes, no float32 is NaN; and, when xxh3 is not NULL, the bytes and
+   hash that `who` ("state.json") says it has. */
+must_check int prove_tensors(const char *path, const char *who, uint64_t bytes,
+                             const struct xxh3 *xxh3, struct proof *p);
 
 #endif

@@ -143,6 +143,45 @@ static void verify_dataset(const char *dir)
     free(path);
 }
 
+/* ---- checkpoints -------------------------------------------------------------------------- */
+
+static const char state_json[] = "state.json";
+
+/* Each file that state.json names, of the length and hash that it says. */
+static void verify_checkpoint(const char *dir)
+{
+    struct proof p;
+    json_error_t e;
+    char *path = join(dir, state_json);
+    const char *name;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &e), *file;
+    json_t *files = json_object_get(root, "files");
+    int status = 0;
+    if (!root)
+        status = fail("%s: line %d: %s", path, e.line, e.text);
+    else if (json_object_size(files) == 0)
+        status = fail("%s: names no files", path);
+    json_object_foreach(files, name, file)
+    {
+        const char *hex = json_string_value(json_object_get(file, "xxh3"));
+        json_int_t bytes = json_integer_value(json_object_get(file, "bytes"));
+        struct xxh3 xxh3;
+        if (!hex || strlen(hex) != 32 || bytes < 0 || strchr(name, '/')) {
+            status = fail("%s: does not tell the length and hash of %s", path, name);
+            continue;
+        }
+        memcpy(xxh3.hex, hex, sizeof xxh3.hex);
+        char *tensors = join(dir, name);
+        judge(tensors, prove_tensors(tensors, state_json, (uint64_t)bytes, &xxh3, &p), &p);
+        free(tensors);
+    }
+    snprintf(p.note, sizeof p.note, "checkpoint\tstep %lld",
+             (long long)json_integer_value(json_object_get(root, "step")));
+    judge(path, status, &p);
+    json_decref(root);
+    free(path);
+}
+
 /* ---- what a path is ----------------------------------------------------------------------- */
 
 static int verify(const char *path);
@@ -171,7 +210,7 @@ static int verify_tree(const char *dir)
         const char *name = entries[i]->d_name, *dot = strrchr(name, '.');
         char *path = join(dir, name);
         struct stat st;
-        if (name[0] != '.' && !stat(path, &st) &&
+        if (name[0] != '.' && !strstr(name, ".part.") && !stat(path, &st) &&
             (S_ISDIR(st.st_mode) || (dot && (!strcmp(dot, ".tok") || !strcmp(dot, ".npy") ||
                                              !strcmp(dot, ".safetensors")))))
             found += verify(path);
@@ -204,7 +243,7 @@ static void verify_file(const char *path)
     else if (!memcmp(head, "\x93NUMPY", 6) || named_npy)
         judge(path, prove_ids(path, (uint32_t)vocab_size, NULL, &p), &p);
     else if (head[8] == '{')
-        judge(path, prove_tensors(path, &p), &p);
+        judge(path, prove_tensors(path, "", 0, NULL, &p), &p);
     else
         judge(path,
               fail("%s: not a file of the suite: expected .tok, .npy, .safetensors, %s or a "
@@ -223,6 +262,8 @@ static int verify(const char *path)
         verify_dataset(path);
     else if (is_dir && has(path, "train.npy"))
         verify_bare(path);
+    else if (is_dir && has(path, state_json))
+        verify_checkpoint(path);
     else if (is_dir)
         return verify_tree(path);
     else if (n >= name && !strcmp(path + n - name, MANIFEST_NAME) &&
@@ -253,10 +294,12 @@ int main(int argc, char **argv)
         .operands = "PATH...",
         .purpose =
             "Prove that files are whole and mean what they say: .tok streams (\"-\": standard\n"
-            "input), .npy arrays of ids, dataset directories and the folders above them,\n"
-            "manifests, safetensors. Checked are headers, sizes, checksums, every id, counts,\n"
-            "offsets, the split, and that all of a dataset has one origin. One line a file on\n"
-            "standard output; one sentence for each bad thing, and exit status 1.",
+            "input), .npy arrays of ids, dataset directories, checkpoints, safetensors, "
+            "manifests,\n"
+            "and all of these below a folder. Checked are headers, sizes, checksums, every id,\n"
+            "counts, offsets, the split, and that all of a dataset has one origin. One line a "
+            "file\n"
+            "on standard output; one sentence for each bad thing, and exit status 1.",
         .examples = "ttt-verify corpus.tok data\n"
                     "ttt-verify --vocab-size 32000 downloaded/train.npy && echo good",
         .flags = flags,
@@ -278,7 +321,7 @@ int main(int argc, char **argv)
     }
     for (; *path; path++)
         if (verify(*path) == 0) {
-            warn("%s: no dataset, .tok, .npy or .safetensors in it", *path);
+            warn("%s: no dataset, checkpoint, .tok, .npy or .safetensors in it", *path);
             bad_things++;
         }
     return finish(bad_things != 0);

@@ -193,6 +193,21 @@ refuse "verify: nothing there" 1 "no dataset" bash -c 'mkdir -p nothing && ttt-v
 refuse "verify: another tokenizer" 1 "another tokenizer" ttt-verify --tokenizer corpus.jsonl a.tok
 expect "verify: this tokenizer" ttt-verify -q --tokenizer "$model" a.tok d
 
+mkdir checkpoint
+cp "$root/tests/golden/ops/swiglu.safetensors" checkpoint/params.safetensors
+state() { printf '{"step":7,"files":{"params.safetensors":{"bytes":%d,"xxh3":"%s"}}}\n' "$1" "$2" >checkpoint/state.json; }
+bytes=$(stat -c%s checkpoint/params.safetensors)
+state $((bytes + 1)) 00112233445566778899aabbccddeeff
+refuse "verify: a checkpoint's file of another length" 1 "state.json says $((bytes + 1))" ttt-verify checkpoint
+state "$bytes" 00112233445566778899aabbccddeeff
+refuse "verify: a checkpoint's file of another hash" 1 "damaged: its XXH3-128 is" ttt-verify checkpoint
+state "$bytes" "$(sed -E 's/.*XXH3-128 is ([0-9a-f]{32}).*/\1/' err.txt)"
+expect "verify: a checkpoint" bash -c 'ttt-verify checkpoint | grep -q "state.json	ok	checkpoint	step 7"'
+truncate -s -4 checkpoint/params.safetensors
+refuse "verify: a checkpoint's file cut" 1 "params.safetensors" ttt-verify checkpoint
+expect "verify: safetensors below a folder" ttt-verify -q "$root/tests/golden/ops"
+expect "peek: safetensors" bash -c 'ttt-peek "$0" | grep -q "	F32	\["' "$root/tests/golden/ops/swiglu.safetensors"
+
 # ---- full disk -----------------------------------------------------------------------------------
 limited() { bash -c 'ulimit -f 4; "$@"' - "$@"; }
 refuse "file size limit: shuffle" 1 "File too large" limited ttt-shuffle --seed 1 -o big.tok a.tok
