@@ -159,6 +159,33 @@ void gelu_gate_fwd(real *y, const real *gate, const real *z, size_t count);
 void gelu_gate_bwd(real *dgate, real *dz, const real *dy, const real *gate, const real *z,
                    size_t count);
 
+/* ---- causal attention --------------------------------------------------------------------- */
+
+/* attention_fwd -- each token reads those before it and itself, head by head.
+
+       p[t][u] = softmax over u <= t of (q[t] . k[u]) / sqrt(head_dim);  out[t] = sum_u p[t][u] v[u]
+       lse[t]  = log sum_u exp((q[t] . k[u]) / sqrt(head_dim))
+
+     out, q, k, v [batch][seq][heads][head_dim], q and k after rope
+     lse [batch][heads][seq], kept for attention_bwd
+   Works in blocks: nothing of seq * seq is stored. head_dim 16, 32, 64 or 96. */
+void attention_fwd(real *out, float *lse, const real *q, const real *k, const real *v, int batch,
+                   int seq, int heads, int head_dim);
+
+/* attention_bwd -- dq, dk, dv are set. Recomputes p from lse, with D[t] = dout[t] . out[t]:
+       ds[t][u] = p[t][u] (dout[t] . v[u] - D[t]) / sqrt(head_dim)
+       dq[t] = sum_u ds[t][u] k[u];  dk[u] = sum_t ds[t][u] q[t];  dv[u] = sum_t p[t][u] dout[t] */
+void attention_bwd(real *dq, real *dk, real *dv, const real *dout, const real *out,
+                   const float *lse, const real *q, const real *k, const real *v, int batch,
+                   int seq, int heads, int head_dim);
+
+/* attention_decode -- one token of batch sequences. Appends k and v at `position` of the caches,
+   then reads positions 0..position.
+     out, q, k, v [batch][heads][head_dim]; k_cache, v_cache [batch][capacity][heads][head_dim] */
+void attention_decode(real *out, real *k_cache, real *v_cache, const real *q, const real *k,
+                      const real *v, int position, int capacity, int batch, int heads,
+                      int head_dim);
+
 /* ---- TTT: the inner loop ------------------------------------------------------------------ */
 
 /* The sizes and constants of a TTT layer. */
@@ -263,6 +290,34 @@ void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const stru
 void ttt_linear_decode(real *out, void *state, const real *q, const real *k, const real *v,
                        const float *sigma, int position, const struct ttt_params *p,
                        const struct ttt_shape *s);
+
+/* ---- TTT-MLP: the same operations for an inner model of two layers ------------------------- */
+
+/* Floats of inner state per sequence and head, 8 f^2 + 5 f: w1, b1, w2, b2 in that order. */
+size_t ttt_mlp_state_floats(int head_dim);
+size_t ttt_mlp_kept_floats(const struct ttt_shape *s);
+
+/* ttt_mlp_fwd -- as ttt_linear_fwd, with the inner model gelu(X W1 + b1) W2 + b2:
+       Z1 = X W1 + b1;  X2 = gelu(Z1);  Z2 = X2 W2 + b2;  xh, r = normalised rows of Z2
+       e  = scale * xh + bias - (V - X);  G2 = LNV(scale * e; xh, r);  G1 = (G2 W2^T) * gelu'(Z1)
+       Z1b = Q W1 + b1 - (E * (Q X^T + 1)) G1;  X2b = gelu(Z1b)
+       Z2b = X2b W2 + b2 - (E * (X2b X2^T + 1)) G2
+       out = Q + scale * normalised(Z2b) + bias
+       W1 -= (s * X)^T G1;  b1 -= sum_j s_j G1_j;  W2 -= (s * X2)^T G2;  b2 -= sum_j s_j G2_j */
+void ttt_mlp_fwd(real *out, float *kept, float *last, const real *q, const real *k, const real *v,
+                 const float *sigma, const struct ttt_params *p, const struct ttt_shape *s);
+void ttt_mlp_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct ttt_params *d,
+                 const real *dout, const float *dlast, const real *q, const real *k, const real *v,
+                 const float *sigma, const float *kept, const struct ttt_params *p,
+                 const struct ttt_shape *s);
+size_t ttt_mlp_bwd_workspace_bytes(const struct ttt_shape *s);
+void ttt_mlp_stats(float *curve, const real *k, const real *v, const float *sigma,
+                   const struct ttt_params *p, const struct ttt_shape *s);
+size_t ttt_mlp_decode_bytes(int head_dim, int mini_batch);
+void ttt_mlp_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s);
+void ttt_mlp_decode(real *out, void *state, const real *q, const real *k, const real *v,
+                    const float *sigma, int position, const struct ttt_params *p,
+                    const struct ttt_shape *s);
 
 /* ---- optimiser ---------------------------------------------------------------------------- */
 
