@@ -3,6 +3,7 @@
 #include "report.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <unistd.h>
 
 static const double LOG_S = 15, TERMINAL_S = 0.2;
@@ -20,9 +21,11 @@ void live_show(struct live *l, const struct metrics_step *s, bool now)
     l->shown_s = at_s;
     double per_step_s = (at_s - l->began_s) / (double)(s->step - l->first);
     char speed[16], left[24];
-    fprintf(stderr, "%s%s: step %" PRId64 "/%" PRId64 "  loss %.4f  grad %.2f  lr %.2e  %stok/s",
+    human(speed, s->tokens_per_s);
+    bool bare = !strpbrk(speed, "kMGT"); /* "120 tok/s" but "1.68 ktok/s" */
+    fprintf(stderr, "%s%s: step %" PRId64 "/%" PRId64 "  loss %.4f  grad %.2f  lr %.2e  %s%stok/s",
             l->terminal ? "\r" : "", program, s->step, l->total, s->loss, s->grad_norm,
-            s->learning_rate, human(speed, s->tokens_per_s));
+            s->learning_rate, speed, bare ? " " : "");
     if (s->step < l->total)
         fprintf(stderr, "  %s left", human_s(left, per_step_s * (double)(l->total - s->step)));
     fprintf(stderr, l->terminal ? "\033[K" : "\n");

@@ -50,7 +50,7 @@ int sibling_exec(const char *program_name, char **argv, const char *device, cons
 {
     bool has_gpu = !access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK);
     bool asked = !strcmp(device, "cuda");
-    if (!strcmp(TTT_BUILD, "emulated"))
+    if (!strncmp(TTT_BUILD, "emulated", 8)) /* a test tool, meant as it is */
         return 0;
     if (asked && !has_gpu)
         return fail("--device=cuda: no NVIDIA GPU is visible (no /dev/nvidia0); --device=cpu runs "

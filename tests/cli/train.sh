@@ -133,6 +133,19 @@ check eval-mode grep -qxE 'Eval Loss: [0-9]\.[0-9]{4}' "$work/out"
 train --resume_exp_name=whole --eval_mode=True --micro_batch=1 >"$work/out1"
 check eval-mode-in-smaller-parts cmp -s "$work/out" "$work/out1"
 
+# A CUDA build hands over to the CPU's where that is meant.
+cuda=$bin/../../cuda/bin/ttt-train
+if [[ -x $cuda && ! -e /dev/nvidia0 ]]; then
+    "$cuda" "${common[@]}" --optimizer.adamw_optimizer.lr_decay_steps=40 --resume_exp_name=whole --eval_mode \
+        >"$work/out1" 2>"$work/err"
+    check cuda-build-hands-over cmp -s "$work/out" "$work/out1"
+    "$cuda" "${common[@]}" --dtype=bf16 --exp_name=none 2>"$work/err"
+    check cuda-build-without-gpu says 'the CPU build computes in fp32'
+else
+    skipped=$((skipped + 1))
+    echo "skip cuda-build-hands-over  no CUDA build here, or a GPU"
+fi
+
 train --exp_name=printed --print_config >"$work/out"
 if grep -q '^--seq_length=32$' "$work/out" && grep -q '"hidden_size": 32' "$work/out" &&
     grep -q 'memory in all' "$work/out" && [[ ! -e $work/runs/printed ]]; then
