@@ -205,6 +205,23 @@ static int drain(const char *path)
     return status;
 }
 
+/* By number, as far as the index promises documents (and no further than a thousand). */
+static int seek_drain(const char *path)
+{
+    struct tok_reader r;
+    struct tok_doc doc;
+    int status = 0;
+    if (tok_reader_open(&r, path))
+        return -1;
+    if (tok_reader_index(&r))
+        status = -1;
+    for (uint64_t n = 0; !status && n < r.totals.documents && n < 1000; n++)
+        if (tok_reader_seek(&r, n) || tok_reader_next(&r, &doc) != 1)
+            status = -1;
+    tok_reader_close(&r);
+    return status;
+}
+
 /* Blocks of the same size, exchanged as whole frames: each is sound for itself. */
 static void tok_blocks_moved(void)
 {
@@ -290,6 +307,87 @@ static void tok_harmed(bool compress)
     case_end(note);
 }
 
+/* Put v for the `width` bytes at `at` and make every checksum over them right again. */
+static void forge(uint8_t *file, size_t bytes, const size_t *frames, int count, size_t at,
+                  uint64_t v, size_t width)
+{
+    memcpy(file + at, &v, width);
+    size_t header = frames[0];
+    uint64_t sum = 0;
+    if (at < header) {
+        memcpy(file + 56, &sum, 8);
+        sum = tok_hash(file, header);
+        memcpy(file + 56, &sum, 8);
+    }
+    for (int f = 0; f < count; f++) {
+        size_t end = f + 1 < count ? frames[f + 1] : bytes;
+        if (at < frames[f] || at >= end)
+            continue;
+        if (at >= frames[f] + 64) {
+            sum = tok_hash(file + frames[f] + 64, end - frames[f] - 64);
+            memcpy(file + frames[f] + 48, &sum, 8);
+        }
+        sum = tok_hash(file + frames[f], 56);
+        memcpy(file + frames[f] + 56, &sum, 8);
+    }
+}
+
+/* Fields that lie, under checksums that are right: refused, or no wrong document. */
+static void tok_forged(bool compress)
+{
+    static const uint64_t lies[] = {0,
+                                    1,
+                                    2,
+                                    3,
+                                    7,
+                                    63,
+                                    64,
+                                    65,
+                                    255,
+                                    65535,
+                                    0x7fffffff,
+                                    0x80000000,
+                                    0xfffffff8,
+                                    UINT32_MAX,
+                                    INT64_MAX,
+                                    UINT64_MAX,
+                                    UINT64_MAX - 7};
+    char note[64];
+    case_begin(compress ? "tok: lies under right checksums, deflated"
+                        : "tok: lies under right checksums");
+    struct tok_meta m = meta_of(300, 64);
+    ids_fill(300);
+    const char *path = scratch("forged.tok");
+    CHECK(!write_docs(path, &m, compress));
+    size_t bytes, frames[64];
+    uint8_t *good = (uint8_t *)slurp(path, &bytes), *bad = malloc(bytes);
+    int count = 0, tried = 0, wrong = 0, fd = open(path, O_WRONLY);
+    for (size_t at = 0; at + 8 <= bytes; at += 8)
+        if (!memcmp(good + at, "TBLK", 4) || !memcmp(good + at, "TIDX", 4) ||
+            !memcmp(good + at, "TTT.END", 7))
+            frames[count++] = at;
+    CHECK(count > 4 && count < 64);
+    for (size_t at = 8; at + 8 <= bytes; at += 4)
+        for (size_t width = 4; width <= 8; width += 4)
+            for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+                memcpy(bad, good, bytes);
+                forge(bad, bytes, frames, count, at, lies[i], width);
+                if (!memcmp(bad, good, bytes))
+                    continue;
+                CHECK(pwrite(fd, bad, bytes, 0) == (ssize_t)bytes);
+                int status = drain(path);
+                wrong += status > 0 || (status == -1 && strncmp(why(), path, strlen(path)));
+                wrong += seek_drain(path) > 0;
+                tried++;
+            }
+    close(fd);
+    CHECK(wrong == 0);
+    free(good);
+    free(bad);
+    snprintf(note, sizeof note, "%d files", tried);
+    case_end(note);
+}
+
 int main(void)
 {
     scratch_make();
@@ -301,5 +399,7 @@ int main(void)
     tok_joined();
     tok_harmed(false);
     tok_harmed(true);
+    tok_forged(false);
+    tok_forged(true);
     return check_finish();
 }
