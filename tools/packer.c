@@ -238,7 +238,7 @@ int packer_open(struct packer *d, const struct packer_plan *plan, bool force)
     for (int s = 0; s < PACKER_SPLITS; s++)
         known &= plan->source_known[s];
     if (was_there) {
-        if (known && stands(plan, d->dir)) {
+        if (known && !force && stands(plan, d->dir)) {
             leave(d);
             return 1;
         }

@@ -50,8 +50,8 @@ struct packer {
 char *packer_path(const struct packer_plan *plan);
 
 /* Make the directory and take it. 1: a whole dataset of the same sources and options stands there
-   already (said only where all sources are known); 0: go on; -1, also when something else stands
-   there and not force, or another program works there. */
+   already and not force (said only where all sources are known); 0: go on; -1, also when something
+   else stands there and not force, or another program works there. */
 must_check int packer_open(struct packer *d, const struct packer_plan *plan, bool force);
 
 /* Begin a split of so many ids and documents; 0, 0 when they are not known. */

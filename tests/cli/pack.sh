@@ -136,6 +136,9 @@ refuse "another source: refused" 1 "--force" ttt-pack -o d --tokenizer-name smal
 refuse "another source from a pipe: refused" 1 "--force" bash -c 'ttt-pack -o d --tokenizer-name small - <s5.tok'
 expect "and nothing changed" diff -r d before
 expect "--force replaces it" bash -c 'ttt-pack -q --force -o d --tokenizer-name small s5.tok >/dev/null && ! cmp -s d/*/train.npy before/*/train.npy && ttt-verify -q d'
+flip d/*/train.npy 200
+refuse "a damaged one is refused by verify" 1 "train.npy: damaged" ttt-verify -q d
+expect "--force makes it good again" bash -c 'ttt-pack -q --force -o d --tokenizer-name small s5.tok >/dev/null && ttt-verify -q d'
 expect "pack of a shuffle in one pipe" bash -c 'ttt-shuffle -q --seed 5 a.tok | ttt-pack -q -o p --tokenizer-name small - >/dev/null && cmp p/*/train.npy d/*/train.npy'
 expect "ratios as Python spells them" bash -c 'ttt-pack -q -o r --tokenizer-name a/b --val-ratio 0.00005 --split-seed 1 a.tok | grep -qx "r/tokenizer_name-a/b-val_ratio-5e-05-val_split_seed-1-add_eos-True-detokenize-False"'
 expect "given splits" bash -c 'ttt-pack -q -o g --tokenizer-name small --train=a.tok --validation=one.tok --test=- <two.tok >/dev/null && ttt-verify -q g'
