@@ -208,10 +208,17 @@ static int learn(struct dataset *d)
 int dataset_find(struct dataset *d, const char *path, const char *tokenizer, bool exactly)
 {
     *d = (struct dataset){0};
-    if (!take(d, path, tokenizer, exactly) && !learn(d))
-        return 0;
-    dataset_close(d);
-    return -1;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    char *bare = strndup(path, n);
+    int status = bare ? 0 : fail("%s: out of memory", path);
+    if (!status && (take(d, bare, tokenizer, exactly) || learn(d))) {
+        dataset_close(d);
+        status = -1;
+    }
+    free(bare);
+    return status;
 }
 
 void dataset_close(struct dataset *d)

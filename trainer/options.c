@@ -264,8 +264,24 @@ static void resolve_batch(void)
                (long long)o.micro_batch);
 }
 
+/* A call written over several lines means the same in one, which is what flags.txt has room for. */
+static void join_lines(const char **text)
+{
+    static char *joined;
+    if (!strpbrk(*text, "\n\r"))
+        return;
+    joined = strdup(*text);
+    if (!joined)
+        misuse("out of memory");
+    for (char *c = joined; (c = strpbrk(c, "\n\r"));)
+        *c = ' ';
+    *text = joined;
+}
+
 static void resolve(void)
 {
+    join_lines(&o.model.update_model_config);
+    within("seed", o.seed, 0, INT64_MAX);
     within("seq_length", o.seq_length, 1, 1 << 28);
     within("total_steps", o.total_steps, 1, (int64_t)1 << 40);
     within("vocab_size", o.vocab_size, 0, 1 << 28);

@@ -55,6 +55,8 @@ int run_step(struct run *r, struct metrics_step *m)
     model_zero_grad(&r->model);
     for (int i = 0; i < parts; i++) {
         struct tokens t = part_of(r, i);
+        if (*r->stop)
+            return 1;
         if (model_train(&r->model, &t, mult, 1.0 / parts, &score, curves))
             return -1;
     }

@@ -13,9 +13,12 @@
 #include "resume.h"
 #include "rundir.h"
 
+#include <signal.h>
+
 /* Zero means closed. */
 struct run {
-    const struct options *options; /* borrowed */
+    const struct options *options;     /* borrowed, as is stop */
+    const volatile sig_atomic_t *stop; /* set by a signal */
     struct config config;
     struct dataset dataset;
     struct data train, validation; /* the latter only where it is read */
@@ -34,7 +37,7 @@ struct run {
 
 /* What the flags mean: dataset, model, directory (unless only evaluating), checkpoint to begin
    with, memory. Says each in a line. The device is open. */
-must_check int run_open(struct run *r, const struct options *o);
+must_check int run_open(struct run *r, const struct options *o, const volatile sig_atomic_t *stop);
 void run_close(struct run *r); /* harmless when closed */
 
 /* The resolved run for people, on stdout: flags, configuration, parameters, memory. Nothing of it
@@ -45,7 +48,8 @@ must_check int run_print(const struct options *o);
 void run_place_in_data(const struct run *r, struct state_data *d);
 
 /* One update: r->step goes up by one, *m is its line for metrics.jsonl. -1 with why() when loss or
-   gradient is not finite, the data are bad or the device broke. */
+   gradient is not finite, the data are bad or the device broke. When *r->stop becomes true the
+   step is given up between two micro-batches: 1, and everything is as before it. */
 must_check int run_step(struct run *r, struct metrics_step *m);
 
 /* The loss over the first eval_batches batches of the validation data, in their own order, the

@@ -239,10 +239,10 @@ static int open_all(struct run *r, struct resume *from)
     return o->eval_mode ? 0 : open_directory(r);
 }
 
-int run_open(struct run *r, const struct options *o)
+int run_open(struct run *r, const struct options *o, const volatile sig_atomic_t *stop)
 {
     struct resume from = {0};
-    *r = (struct run){.options = o};
+    *r = (struct run){.options = o, .stop = stop};
     int status = open_all(r, &from);
     resume_close(&from);
     if (status)

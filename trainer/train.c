@@ -94,7 +94,10 @@ static int train(struct run *r)
     live_begin(&line, r->step, o->total_steps);
     while (r->step < o->total_steps && !stop) {
         struct metrics_step m;
-        if (run_step(r, &m)) {
+        int given_up = run_step(r, &m);
+        if (given_up > 0)
+            break;
+        if (given_up) {
             live_break(&line);
             warn("%s", why());
             return 1;
@@ -137,6 +140,7 @@ int main(int argc, char **argv)
     if (sibling_exec("ttt-train", given, o->device, o->dtype))
         die("%s", why());
     free(given);
+    catch_signals();
 
     const char *trouble = device_open((int)o->threads);
     if (trouble)
@@ -147,10 +151,9 @@ int main(int argc, char **argv)
         device_close();
         return finish(0);
     }
-    catch_signals();
     say("%s, %.0f GFLOP/s", device_describe(), device_matmul_gflops());
     struct run r;
-    if (run_open(&r, o))
+    if (run_open(&r, o, &stop))
         die("%s", why());
     int status = o->eval_mode ? evaluate(&r) : train(&r);
     run_close(&r);

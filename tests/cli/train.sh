@@ -32,7 +32,8 @@ mkdir -p "$data"
 array "$data/train.npy" 2000
 array "$data/validation.npy" 400
 
-model="dict(num_hidden_layers=2, hidden_size=32, num_attention_heads=2, intermediate_size=48)"
+model="dict(num_hidden_layers=2, hidden_size=32,
+    num_attention_heads=2, intermediate_size=48)"
 common=(--dataset_path="$work/data" --vocab_size=64 --seq_length=32 --global_batch_size=4
     --update_model_config="$model" --optimizer.adamw_optimizer.lr=1e-2
     --optimizer.adamw_optimizer.end_lr=1e-5 --optimizer.adamw_optimizer.lr_warmup_steps=3
@@ -187,6 +188,23 @@ if [[ $status -eq 143 && -s $work/runs/stopped/latest ]] && says 'stopped by a s
 else
     bad "sigterm-leaves-a-checkpoint (exit $status)"
 fi
+# A slow step, given up between two micro-batches; the second signal does not wait for anything.
+slow=(--global_batch_size=32 --update_model_config="dict(num_hidden_layers=4, hidden_size=512,
+    num_attention_heads=8, intermediate_size=2048)" --exp_name=slow)
+"$bin/ttt-train" "${common[@]}" "${slow[@]}" --micro_batch=1 2>"$work/err" &
+until [[ -e $work/runs/slow/version.txt ]] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+kill -TERM $!
+wait $!
+check step-given-up test $? -eq 143 -a ! -s "$work/runs/slow/metrics.jsonl"
+"$bin/ttt-train" "${common[@]}" "${slow[@]}" --resume=auto 2>"$work/err" &
+sleep 0.5
+until [[ -e $work/runs/slow/version.txt ]] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+kill -INT $!
+sleep 0.1
+kill -INT $!
+wait $!
+check second-signal-leaves-at-once test $? -eq 130 -a ! -e "$work/runs/slow/latest"
+
 train --exp_name=stopped "${run[@]}" --eval_every=10 --eval_batches=2 --resume_exp_name=stopped
 check stopped-and-resumed same whole stopped
 
