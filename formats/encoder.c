@@ -149,15 +149,13 @@ static void fuse_unknown(const struct tokenizer *t, struct ids *out, size_t from
     out->count = kept;
 }
 
-/* A text without special strings, or a part between two. */
-static int encode_plain(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+/* Cut by cut, after a dummy blank if there is one. */
+static int encode_cuts(struct encoder *e, bool blank, const uint8_t *text, size_t bytes,
+                       struct ids *out)
 {
     const struct tokenizer *t = e->t;
     const uint8_t *p = text, *end = text + bytes;
-    size_t from = out->count;
-    if (bytes == 0)
-        return 0;
-    if (t->dummy_prefix) {
+    if (blank) {
         p = segment_end(&t->bpe, ' ', text, end);
         if (merge_segment(e, true, text, (size_t)(p - text), out))
             return -1;
@@ -183,8 +181,63 @@ static int encode_plain(struct encoder *e, const uint8_t *text, size_t bytes, st
         if (bad)
             return -1;
     }
-    if (!t->byte_fallback)
-        fuse_unknown(t, out, from);
+    return 0;
+}
+
+static int text_room(uint8_t **text, size_t *room, size_t bytes)
+{
+    if (*room >= bytes)
+        return 0;
+    uint8_t *more = realloc(*text, bytes);
+    if (!more)
+        return fail("no memory for a text of %zu bytes", bytes);
+    *text = more;
+    *room = bytes;
+    return 0;
+}
+
+/* The same where user-defined pieces stand first: from left to right the longest that fits, which
+   merges with nothing. */
+static int encode_around_users(struct encoder *e, const uint8_t *text, size_t bytes,
+                               struct ids *out)
+{
+    const struct tokenizer *t = e->t;
+    if (text_room(&e->spaced, &e->spaced_room, bytes + 1))
+        return -1;
+    uint8_t *end = e->spaced;
+    if (t->dummy_prefix)
+        *end++ = ' ';
+    for (size_t i = 0; i < bytes;) {
+        bool mark = bytes - i >= 3 && !memcmp(text + i, "\u2581", 3);
+        *end++ = mark ? ' ' : text[i];
+        i += mark ? 3 : 1;
+    }
+    const uint8_t *part = e->spaced, *p = part;
+    while (p < end) {
+        size_t n;
+        uint32_t code, id = tokenizer_user(t, p, (size_t)(end - p), &n);
+        if (id == TOKENIZER_NONE) {
+            p += utf8_next(p, end, &code);
+            continue;
+        }
+        if (encode_cuts(e, false, part, (size_t)(p - part), out) || append(out, id))
+            return -1;
+        part = p += n;
+    }
+    return encode_cuts(e, false, part, (size_t)(end - part), out);
+}
+
+/* A text without special strings, or a part between two. */
+static int encode_plain(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+{
+    size_t from = out->count;
+    if (bytes == 0)
+        return 0;
+    if (e->t->user_at ? encode_around_users(e, text, bytes, out)
+                      : encode_cuts(e, e->t->dummy_prefix, text, bytes, out))
+        return -1;
+    if (!e->t->byte_fallback)
+        fuse_unknown(e->t, out, from);
     return 0;
 }
 
@@ -254,13 +307,8 @@ static int encode_with_eos(struct encoder *e, const void *text, size_t bytes, st
 {
     size_t n;
     const uint8_t *name = tokenizer_piece(e->t, e->t->eos_id, &n);
-    if (e->joined_room < bytes + n) {
-        uint8_t *more = realloc(e->joined, bytes + n);
-        if (!more)
-            return fail("no memory for a text of %zu bytes", bytes);
-        e->joined = more;
-        e->joined_room = bytes + n;
-    }
+    if (text_room(&e->joined, &e->joined_room, bytes + n))
+        return -1;
     memcpy(e->joined, text, bytes);
     memcpy(e->joined + bytes, name, n);
     return encode_literal(e, e->joined, bytes + n, out);
@@ -322,5 +370,6 @@ void encoder_close(struct encoder *e)
         segments_close(&e->cache[i]);
     merger_close(&e->merger);
     free(e->joined);
+    free(e->spaced);
     *e = (struct encoder){0};
 }

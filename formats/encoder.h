@@ -40,6 +40,8 @@ struct encoder {
     struct merger merger;      /* owned */
     uint8_t *joined;           /* owned: a text with its end mark, where the two may run together */
     size_t joined_room;
+    uint8_t *spaced; /* owned: a text with ' ' for all its blanks, to find user-defined pieces in */
+    size_t spaced_room;
 };
 
 must_check int encoder_open(struct encoder *e, const struct tokenizer *t);

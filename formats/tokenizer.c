@@ -283,11 +283,9 @@ static int find_special(struct tokenizer *t, const struct settings *s)
             bytes_found += t->byte_id[byte] == TOKENIZER_NONE;
             t->byte_id[byte] = id;
             break;
-        case PIECE_USER:
         case PIECE_UNUSED:
-            return fail("piece %u is %s, which is not supported: train without %s", id,
-                        p->kind == PIECE_USER ? "user-defined" : "marked unused",
-                        p->kind == PIECE_USER ? "--user_defined_symbols" : "a reduced vocabulary");
+            return fail("piece %u is marked unused: a model with its whole vocabulary is needed",
+                        id);
         }
     }
     if (t->unk_id == TOKENIZER_NONE)
@@ -321,7 +319,7 @@ static void fill_shown(struct tokenizer *t, const struct settings *s, uint32_t u
         struct piece *p = &t->pieces[id];
         p->shown_at = used;
         p->shown_bytes = 0;
-        if (p->kind == PIECE_NORMAL) {
+        if (p->kind == PIECE_NORMAL || p->kind == PIECE_USER) {
             p->shown_bytes = unescape(t->text + used, t->text + p->at, p->bytes);
         } else if (p->kind == PIECE_BYTE) {
             t->text[used] = (uint8_t)byte_spelled(t->text + p->at, p->bytes);
@@ -332,6 +330,59 @@ static void fill_shown(struct tokenizer *t, const struct settings *s, uint32_t u
         }
         used += p->shown_bytes;
     }
+}
+
+/* ---- user-defined pieces ------------------------------------------------------------------- */
+
+/* By first byte, the longest first; texts decide the rest. */
+static int user_order(const void *a, const void *b, void *tokenizer)
+{
+    size_t x, y;
+    const uint8_t *p = tokenizer_bytes(tokenizer, *(const uint32_t *)a, &x);
+    const uint8_t *q = tokenizer_bytes(tokenizer, *(const uint32_t *)b, &y);
+    return p[0] != q[0] ? (p[0] > q[0]) - (p[0] < q[0]) : (x < y) - (x > y);
+}
+
+/* A piece with a raw blank is never met: texts have U+2581 by then. */
+static bool user_defined(const struct tokenizer *t, uint32_t id)
+{
+    const struct piece *p = &t->pieces[id];
+    return p->kind == PIECE_USER && !memchr(t->text + p->at, ' ', p->bytes);
+}
+
+static int index_users(struct tokenizer *t)
+{
+    uint32_t count = 0;
+    for (uint32_t id = 0; id < t->vocab_size; id++)
+        count += user_defined(t, id);
+    if (count == 0)
+        return 0;
+    t->user = malloc(sizeof *t->user * count);
+    t->user_at = calloc(257, sizeof *t->user_at);
+    if (!t->user || !t->user_at)
+        return fail("no memory for its %u user-defined pieces", count);
+    count = 0;
+    for (uint32_t id = 0; id < t->vocab_size; id++) {
+        if (user_defined(t, id)) {
+            t->user[count++] = id;
+            t->user_at[t->text[t->pieces[id].shown_at] + 1]++;
+        }
+    }
+    qsort_r(t->user, count, sizeof *t->user, user_order, t);
+    for (int byte = 0; byte < 256; byte++)
+        t->user_at[byte + 1] += t->user_at[byte];
+    return 0;
+}
+
+uint32_t tokenizer_user(const struct tokenizer *t, const uint8_t *text, size_t bytes,
+                        size_t *length)
+{
+    for (uint32_t i = t->user_at[text[0]]; i < t->user_at[text[0] + 1]; i++) {
+        const uint8_t *piece = tokenizer_bytes(t, t->user[i], length);
+        if (*length <= bytes && !memcmp(piece, text, *length))
+            return t->user[i];
+    }
+    return TOKENIZER_NONE;
 }
 
 /* ---- open and close ----------------------------------------------------------------------- */
@@ -350,16 +401,19 @@ int tokenizer_read(struct tokenizer *t, const void *data, size_t bytes, const ch
     const uint8_t *begin = bytes ? data : (const void *)""; /* no bytes may be no pointer either */
     struct proto p = {.at = begin, .end = begin + bytes, .file = begin};
     if (read_model(t, &s, p, &used) || check_settings(&s) || find_special(t, &s) ||
-        bpe_open(&t->bpe, t->pieces, t->vocab_size, t->text)) {
-        fail("%s: %s", name, why());
-        tokenizer_close(t);
-        return -1;
-    }
+        bpe_open(&t->bpe, t->pieces, t->vocab_size, t->text))
+        goto bad;
     fill_shown(t, &s, used);
+    if (index_users(t))
+        goto bad;
     t->byte_fallback = s.byte_fallback;
     t->dummy_prefix = s.dummy_prefix;
     t->hash = xxh3_of(data, bytes);
     return 0;
+bad:
+    fail("%s: %s", name, why());
+    tokenizer_close(t);
+    return -1;
 }
 
 int tokenizer_open(struct tokenizer *t, const char *path)
@@ -377,6 +431,8 @@ void tokenizer_close(struct tokenizer *t)
 {
     free(t->pieces);
     free(t->text);
+    free(t->user);
+    free(t->user_at);
     bpe_close(&t->bpe);
     *t = (struct tokenizer){0};
 }
@@ -415,8 +471,9 @@ size_t tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t c
         const uint8_t *text = ids[i] < t->vocab_size ? tokenizer_bytes(t, ids[i], &bytes) : NULL;
         if (bytes == 0)
             continue;
-        bool dummy =
-            !*begun && t->dummy_prefix && t->pieces[ids[i]].kind == PIECE_NORMAL && text[0] == ' ';
+        uint32_t kind = t->pieces[ids[i]].kind;
+        bool dummy = !*begun && t->dummy_prefix && text[0] == ' ' &&
+                     (kind == PIECE_NORMAL || kind == PIECE_USER);
         *begun = true;
         text += dummy;
         bytes -= dummy;

@@ -5,7 +5,8 @@
 
    Read are the BPE models that keep their text as it is, Llama's among them: identity
    normalisation, blanks kept, a dummy blank put before the text or not, characters outside the
-   vocabulary spelled as byte pieces or as one unknown id. Any other kind is refused by name. */
+   vocabulary spelled as byte pieces or as one unknown id, user-defined pieces or none. Any other
+   kind is refused by name. */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
@@ -30,6 +31,8 @@ struct tokenizer {
     struct piece *pieces;  /* [vocab_size], owned; their texts lie in `text` */
     uint8_t *text;         /* owned: what is written in the model, and what it decodes to */
     uint32_t byte_id[256]; /* with byte_fallback: the piece of each byte */
+    uint32_t *user;        /* owned: user-defined pieces by first byte, the longest first */
+    uint32_t *user_at;     /* [257], owned: where each first byte's begin; NULL: there are none */
     struct bpe bpe;        /* owned: how characters merge */
 };
 
@@ -54,6 +57,11 @@ uint32_t tokenizer_find(const struct tokenizer *t, const char *spelling);
    several byte pieces. id is below vocab_size. For generation and display; at the start of a
    document the dummy blank is still there: tokenizer_decode drops it. */
 const uint8_t *tokenizer_bytes(const struct tokenizer *t, uint32_t id, size_t *bytes);
+
+/* The longest user-defined piece that text[0 .. bytes), bytes > 0, begins with, its blanks being '
+   ', and its length; or TOKENIZER_NONE. Only with user_at. */
+uint32_t tokenizer_user(const struct tokenizer *t, const uint8_t *text, size_t bytes,
+                        size_t *length);
 
 /* Decode one document, or a part of it, as snprintf writes: at most `room` bytes go to out (NULL
    when room is 0), and the number of bytes of the whole is returned. The dummy blank is dropped

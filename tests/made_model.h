@@ -75,7 +75,7 @@ static inline void made_piece(struct made_model *m, const char *spelling, float 
 /* The settings that a model ends with; {0} are those of a model that can be read. */
 struct made_settings {
     unsigned type; /* 0: BPE */
-    bool byte_fallback, no_prefix, trim, suffix, charsmap, no_escape;
+    bool users, byte_fallback, no_prefix, trim, suffix, charsmap, no_escape;
     const char *bos, *eos; /* NULL: "<s>" and "</s>" */
 };
 
@@ -115,6 +115,15 @@ static inline void made_byte_pieces(struct made_model *m)
         snprintf(spelling, sizeof spelling, "<0x%02X>", (unsigned)byte);
         made_piece(m, spelling, 0, PIECE_BYTE);
     }
+}
+
+/* User-defined pieces, one begun by another, one with a blank that the dummy blank may begin. */
+static inline void made_users(struct made_model *m)
+{
+    static const char *const pieces[] = {"bba",     "bbab", "\u2581b", "=x",
+                                         "\u706ba", "a b",  "\u2581x", "\u20ac"};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++)
+        made_piece(m, pieces[i], 0, PIECE_USER);
 }
 
 /* Pieces that are hard to merge in the right order: runs of blanks that share one score, scores

@@ -134,6 +134,8 @@ static void test_made(const char *name, struct made_settings settings, int paddi
     }
     if (settings.byte_fallback)
         made_byte_pieces(&m);
+    if (settings.users)
+        made_users(&m);
     made_hard_pieces(&m);
     made_end(&m, settings);
     if (tokenizer_read(&t, m.data, m.bytes, name)) {
@@ -284,6 +286,8 @@ int main(void)
     test_made("made model with byte pieces", (struct made_settings){.byte_fallback = true}, 0);
     test_made("made model with ids above 65535", (struct made_settings){.byte_fallback = true},
               65536);
+    test_made("made model with user-defined pieces",
+              (struct made_settings){.users = true, .byte_fallback = true}, 0);
     test_made("made model without byte pieces", (struct made_settings){0}, 0);
     test_made("made model without the dummy blank",
               (struct made_settings){.byte_fallback = true, .no_prefix = true}, 0);

@@ -63,6 +63,7 @@ static void test_damages(void)
 {
     struct made_model m = {0};
     made_specials(&m);
+    made_users(&m);
     made_hard_pieces(&m);
     made_end(&m, (struct made_settings){0});
     test_damage("every cut and every flip of a made model", m.data, m.bytes, 1);
@@ -124,7 +125,6 @@ static void test_refusals(void)
     refused_settings((struct made_settings){.byte_fallback = true}, "0 byte pieces");
     refused_piece("<0x41>", 0, PIECE_BYTE, "byte_fallback is off");
     refused_piece("<0x4g>", 0, PIECE_BYTE, "byte piece 3");
-    refused_piece("new", 0, PIECE_USER, "piece 3 is user-defined");
     refused_piece("old", 0, PIECE_UNUSED, "piece 3 is marked unused");
     refused_piece("<s>", 0, PIECE_NORMAL, "pieces 1 and 3 are spelled alike");
     refused_piece("", 0, PIECE_NORMAL, "piece 3 has 0 bytes");
