@@ -242,7 +242,8 @@ void ttt_gate_bwd(real *dh, float *dw, float *dbias, const float *dsigma, const 
      out, q, k, v [batch][seq][heads][head_dim], q and k after rope; sigma [batch][heads][seq]
      kept   ttt_linear_kept_floats, or NULL when there will be no backward
      last   [batch][heads][state], the state after the last mini-batch, or NULL
-   head_dim 16, 32, 64 or 96; mini_batch at most 64. */
+   head_dim 16, 32, 64 or 96; mini_batch at most 64. Arrays of tokens and the decoding state begin
+   at multiples of 16 bytes. */
 void ttt_linear_fwd(real *out, float *kept, float *last, const real *q, const real *k,
                     const real *v, const float *sigma, const struct ttt_params *p,
                     const struct ttt_shape *s);

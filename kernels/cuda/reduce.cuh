@@ -27,8 +27,8 @@ template <class T> static __device__ inline T block_sum(T v)
 
 // Sums over rows (gradients of gains, biases, taps) are made in two steps: blocks write PARTS
 // partial results, add_parts folds them. The number depends on the shape alone, so that every GPU
-// gives the same bits.
-enum { PARTS_LIMIT = 256, PART_ROWS = 16 };
+// gives the same bits. GATE_PARTS are ttt_gate_bwd's, whose results are [heads][width].
+enum { PARTS_LIMIT = 256, PART_ROWS = 16, GATE_PARTS = 64 };
 
 static inline int parts_for(size_t rows)
 {

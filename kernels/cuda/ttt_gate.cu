@@ -8,7 +8,7 @@
 
 #include <assert.h>
 
-enum { THREADS = 256, TILE_ROWS = 4, COLUMNS = 128, TILE_HEADS = 8, PARTS = 64 };
+enum { THREADS = 256, TILE_ROWS = 4, COLUMNS = 128, TILE_HEADS = 8 };
 
 // Where [batch][heads][seq] keeps row r of [batch * seq] and head a.
 static __device__ inline size_t gate_at(int r, int a, int seq, int heads)
@@ -132,7 +132,7 @@ void ttt_gate_bwd(real *dh, float *dw, float *dbias, const float *dsigma, const 
     LAUNCH(ttt_gate_bwd_row, blocks_for((size_t)rows, 1), THREADS, sizeof(float) * heads,
            device_stream, dh, dsigma, sigma, w, rows, seq, heads, width);
 
-    int each = (rows + PARTS - 1) / PARTS, parts = (rows + each - 1) / each;
+    int each = (rows + GATE_PARTS - 1) / GATE_PARTS, parts = (rows + each - 1) / each;
     size_t count = (size_t)heads * (width + 1);
     float *partial = (float *)device_workspace(sizeof *partial * count * parts);
     dim3 grid(parts, (width + COLUMNS) / COLUMNS, (heads + TILE_HEADS - 1) / TILE_HEADS);

@@ -352,9 +352,20 @@ static size_t slots_floats(const struct ttt_shape *s)
     return (size_t)s->batch * s->heads * replay_slots(*s) * ttt_linear_state_floats(s->head_dim);
 }
 
+static size_t bwd_floats(const struct ttt_shape *s)
+{
+    return slots_floats(s) + (size_t)s->batch * s->heads * partial_floats(s);
+}
+
+// Of short sequences the parts of other ops can be more: the convolution's, the gate's, and the
+// keys of embedding_bwd (at most two a row).
 size_t ttt_linear_bwd_workspace_bytes(const struct ttt_shape *s)
 {
-    return sizeof(float) * (slots_floats(s) + (size_t)s->batch * s->heads * partial_floats(s));
+    size_t width = (size_t)s->heads * s->head_dim, rows = (size_t)s->batch * s->seq;
+    size_t conv = sizeof(float) * PARTS_LIMIT * (CONV_WIDTH + 1) * width;
+    size_t gate = sizeof(float) * GATE_PARTS * s->heads * (width + 1);
+    size_t keys = sizeof(uint64_t) * 2 * rows, bytes = sizeof(float) * bwd_floats(s);
+    return max(max(bytes, conv), max(gate, keys));
 }
 
 template <int F>
@@ -363,7 +374,7 @@ static void launch_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct
                        const real *v, const float *sigma, const float *kept,
                        const struct ttt_params *p, const struct ttt_shape *s)
 {
-    float *slots = (float *)device_workspace(ttt_linear_bwd_workspace_bytes(s));
+    float *slots = (float *)device_workspace(sizeof *slots * bwd_floats(s));
     float *partials = slots + slots_floats(s);
     size_t bytes = bwd_shared<F, false>::bytes(s->mini_batch);
     auto ttt_linear_bwd_kernel = ttt_linear_bwd_chain<F, false>;
