@@ -379,8 +379,8 @@ static void test_gates(void)
 static void test_adamw_clip(void)
 {
     enum { N = 70 };
-    static const float clips[] = {0, 1e9f, 0.5f};
-    for (int i = 0; i < 3; i++) {
+    static const double shares[] = {0, 1e6, 1.1, 0.9, 0.1}; /* of the norm */
+    for (int i = 0; i < 5; i++) {
         const float *p0, *m0, *v0, *g;
         float *p = random_floats(&p0, N, 0, 1), *m = random_floats(&m0, N, 0, 1);
         float *v = random_floats(&v0, N, 1, 0.9f), *grad = random_floats(&g, N, 0, 1);
@@ -391,13 +391,13 @@ static void test_adamw_clip(void)
                           .eps = 1e-8f,
                           .weight_decay = 0.125f,
                           .correct1 = 0.5f,
-                          .correct2 = 0.25f,
-                          .clip = clips[i]};
+                          .correct2 = 0.25f};
         for (int j = 0; j < N; j++)
             norm += (double)g[j] * g[j];
         norm = sqrt(norm);
+        a.clip = (float)(shares[i] * norm);
         for (int j = 0; j < N; j++) {
-            double gj = clips[i] == 0 || norm < clips[i] ? g[j] : g[j] * clips[i] / norm;
+            double gj = shares[i] == 0 || shares[i] > 1 ? g[j] : g[j] * shares[i];
             want_m[j] = a.beta1 * (double)m0[j] + (1 - a.beta1) * gj;
             want_v[j] = a.beta2 * (double)v0[j] + (1 - a.beta2) * gj * gj;
             want_p[j] =

@@ -3,7 +3,7 @@
 
 #include "blas.h"
 
-#include <assert.h>
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +45,27 @@ static void processor_name(char *name, size_t size)
     fclose(f);
 }
 
+/* Processors' worth of time that a container may use, or a large number. */
+static int processor_quota(void)
+{
+    long long quota, period;
+    int processors = INT_MAX;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (f) {
+        if (fscanf(f, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0 &&
+            quota / period < 1 << 16)
+            processors = (int)((quota + period - 1) / period);
+        fclose(f);
+    }
+    return processors;
+}
+
 const char *device_open(int threads)
 {
+    if (threads == 0 && !getenv("OMP_NUM_THREADS")) {
+        int quota = processor_quota();
+        threads = omp_get_max_threads() < quota ? omp_get_max_threads() : quota;
+    }
     if (threads > 0)
         omp_set_num_threads(threads);
     threads = omp_get_max_threads();

@@ -2,6 +2,7 @@
 
    A chain is one head of one sequence. It walks its kept groups from the last to the first: replay
    the group's states from the kept one, then go back through its mini-batches. */
+#include "chunk.h"
 #include "device.h"
 #include "inner.h"
 #include "kernels.h"
@@ -45,10 +46,21 @@ static size_t partial_floats(const struct ttt_shape *s)
     return lines(ttt_linear_state_floats(s->head_dim) + 2 * (size_t)s->head_dim + s->mini_batch);
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Also enough for the two that can need more where the model is small: the sums of a convolution's
+   gradients, and the errors that ttt_linear_stats collects over a long sequence. */
 size_t ttt_linear_bwd_workspace_bytes(const struct ttt_shape *s)
 {
-    return sizeof(float) *
-           (arena_floats(s) * omp_get_max_threads() + partial_floats(s) * s->batch * s->heads);
+    size_t chains = (size_t)s->batch * s->heads, width = (size_t)s->heads * s->head_dim;
+    size_t arenas = sizeof(float) * arena_floats(s) * omp_get_max_threads();
+    size_t partials = sizeof(float) * partial_floats(s) * chains;
+    size_t errors = 3 * sizeof(double) * (s->seq / s->mini_batch) * chains;
+    size_t sums = sizeof(float) * CHUNKS * (CONV_WIDTH + 1) * width;
+    return larger(arenas + larger(partials, errors), sums);
 }
 
 static struct arena arena_lay(float *at, const struct ttt_shape *s)
