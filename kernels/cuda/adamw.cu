@@ -47,15 +47,18 @@ static __global__ void adamw_each(float *param, float *m, float *v, const float 
     // Written so that a norm that is not a number spoils the parameters visibly.
     float clip = a.clip == 0 || norm < a.clip ? 1 : (float)(a.clip / norm);
     float rest1 = 1 - a.beta1, rest2 = 1 - a.beta2;
+    float beta1 = a.bf16_momentum ? bf16_rounded(a.beta1) : a.beta1;
     for (size_t i = N * grid_thread(); i < count; i += N * grid_threads()) {
         pack<N> p = load<N>(param + i), mi = load<N>(m + i), vi = load<N>(v + i),
                 g = load<N>(grad + i);
         for (int j = 0; j < N; j++) {
             float d = g.v[j] * clip;
-            mi.v[j] = a.beta1 * mi.v[j] + rest1 * d;
+            mi.v[j] = beta1 * mi.v[j] + rest1 * d;
             vi.v[j] = a.beta2 * vi.v[j] + rest2 * d * d;
             float step = mi.v[j] / a.correct1 / (sqrtf(vi.v[j] / a.correct2) + a.eps);
             p.v[j] -= a.lr * (step + a.weight_decay * p.v[j]);
+            if (a.bf16_momentum)
+                mi.v[j] = bf16_rounded(mi.v[j]);
         }
         store(m + i, mi);
         store(v + i, vi);
@@ -73,4 +76,16 @@ void adamw_step(float *param, float *m, float *v, const float *grad, const doubl
     else
         LAUNCH((adamw_each<1>), blocks_for(count, THREADS), THREADS, 0, device_stream, param, m, v,
                grad, square_sum, count, *a);
+}
+
+static __global__ void mean_add_each(float *mean, const float *x, float parts, size_t count)
+{
+    for (size_t i = grid_thread(); i < count; i += grid_threads())
+        mean[i] += (x[i] - mean[i]) / parts;
+}
+
+void mean_add(float *mean, const float *x, int before, size_t count)
+{
+    LAUNCH(mean_add_each, blocks_for(count, THREADS), THREADS, 0, device_stream, mean, x,
+           (float)before + 1, count);
 }

@@ -6,6 +6,7 @@
 #ifndef LAUNCH_CUH
 #define LAUNCH_CUH
 
+#include <assert.h>
 #include <cuda_runtime.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,6 +52,14 @@ static inline unsigned blocks_for(size_t count, size_t per_block)
 {
     size_t blocks = (count + per_block - 1) / per_block;
     return (unsigned)(blocks < GRID_LIMIT ? blocks : GRID_LIMIT);
+}
+
+// The same for kernels without a loop: every item has its block.
+static inline unsigned blocks_exact(size_t count, size_t per_block)
+{
+    size_t blocks = (count + per_block - 1) / per_block;
+    assert(blocks <= INT32_MAX);
+    return (unsigned)blocks;
 }
 
 // This thread's number in the grid, and the grid's threads, for loops over a whole array.

@@ -75,7 +75,7 @@ static __global__ void rmsnorm_bwd_rows(real *dx, float *partial, const real *dy
             store(dxr + c, to);
         }
     }
-    __syncthreads();
+    // block_sum's barriers came after the last addition
     for (int c = threadIdx.x; c < width; c += blockDim.x)
         partial[(size_t)blockIdx.x * width + c] = dgain[c];
 }
@@ -175,8 +175,7 @@ static __global__ void layernorm_bwd_rows(real *dx, float *partial, const real *
             store(dxr + c, d);
         }
     }
-    __syncthreads();
-    for (int c = threadIdx.x; c < 2 * width; c += blockDim.x)
+    for (int c = threadIdx.x; c < 2 * width; c += blockDim.x) // as in rmsnorm_bwd_rows
         partial[(size_t)blockIdx.x * 2 * width + c] = sums[c];
 }
 

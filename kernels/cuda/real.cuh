@@ -57,6 +57,12 @@ static __device__ inline float to_float(float v)
     return v;
 }
 
+// The float that bf16 has nearest to v.
+static __device__ inline float bf16_rounded(float v)
+{
+    return __uint_as_float((unsigned)__bfloat16_as_ushort(__float2bfloat16_rn(v)) << 16);
+}
+
 #ifdef TTT_BF16
 static __device__ inline float to_float(real v)
 {

@@ -22,24 +22,21 @@ static __global__ void ttt_gate_fwd_rows(float *sigma, const real *h, const floa
 {
     DYN_SHARED(float, tile); // [TILE_ROWS][width]
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    for (int first = blockIdx.x * TILE_ROWS; first < rows; first += gridDim.x * TILE_ROWS) {
-        int n = min((int)TILE_ROWS, rows - first);
-        for (int i = threadIdx.x; i < TILE_ROWS * width; i += blockDim.x)
-            tile[i] = i < n * width ? to_float(h[(size_t)first * width + i]) : 0;
-        __syncthreads();
-        for (int a = warp; a < heads; a += warps) {
-            const float *wa = w + (size_t)a * width;
-            float sum[TILE_ROWS] = {0};
-            for (int c = lane; c < width; c += 32)
-                for (int r = 0; r < TILE_ROWS; r++)
-                    sum[r] += wa[c] * tile[r * width + c];
-            for (int r = 0; r < TILE_ROWS; r++) {
-                float z = lanes_sum<32>(sum[r]) + bias[a];
-                if (lane == 0 && r < n)
-                    sigma[gate_at(first + r, a, seq, heads)] = 1 / (1 + expf(-z));
-            }
+    int first = blockIdx.x * TILE_ROWS, n = min((int)TILE_ROWS, rows - first);
+    for (int i = threadIdx.x; i < TILE_ROWS * width; i += blockDim.x)
+        tile[i] = i < n * width ? to_float(h[(size_t)first * width + i]) : 0;
+    __syncthreads();
+    for (int a = warp; a < heads; a += warps) {
+        const float *wa = w + (size_t)a * width;
+        float sum[TILE_ROWS] = {0};
+        for (int c = lane; c < width; c += 32)
+            for (int r = 0; r < TILE_ROWS; r++)
+                sum[r] += wa[c] * tile[r * width + c];
+        for (int r = 0; r < TILE_ROWS; r++) {
+            float z = lanes_sum<32>(sum[r]) + bias[a];
+            if (lane == 0 && r < n)
+                sigma[gate_at(first + r, a, seq, heads)] = 1 / (1 + expf(-z));
         }
-        __syncthreads(); // before the next rows
     }
 }
 
@@ -50,8 +47,8 @@ void ttt_gate_fwd(float *sigma, const real *h, const float *w, const float *bias
     int rows = batch * seq;
     size_t shared_bytes = sizeof(float) * TILE_ROWS * width;
     allow_shared(ttt_gate_fwd_rows, shared_bytes);
-    LAUNCH(ttt_gate_fwd_rows, blocks_for((size_t)rows, TILE_ROWS), THREADS, shared_bytes,
-           device_stream, sigma, h, w, bias, rows, seq, heads, width);
+    LAUNCH(ttt_gate_fwd_rows, blocks_exact(rows, TILE_ROWS), THREADS, shared_bytes, device_stream,
+           sigma, h, w, bias, rows, seq, heads, width);
 }
 
 static __device__ inline float dz_at(const float *dsigma, const float *sigma, size_t i)
@@ -61,21 +58,19 @@ static __device__ inline float dz_at(const float *dsigma, const float *sigma, si
 
 // dh of a row by a block.
 static __global__ void ttt_gate_bwd_row(real *dh, const float *dsigma, const float *sigma,
-                                        const float *w, int rows, int seq, int heads, int width)
+                                        const float *w, int seq, int heads, int width)
 {
     DYN_SHARED(float, dz); // [heads]
-    for (int r = blockIdx.x; r < rows; r += gridDim.x) {
-        for (int a = threadIdx.x; a < heads; a += blockDim.x)
-            dz[a] = dz_at(dsigma, sigma, gate_at(r, a, seq, heads));
-        __syncthreads();
-        for (int c = threadIdx.x; c < width; c += blockDim.x) {
-            float sum = 0;
-            for (int a = 0; a < heads; a++)
-                sum += dz[a] * w[(size_t)a * width + c];
-            real *to = dh + (size_t)r * width + c;
-            *to = to_real(to_float(*to) + sum);
-        }
-        __syncthreads(); // before the next row's dz
+    int r = blockIdx.x;
+    for (int a = threadIdx.x; a < heads; a += blockDim.x)
+        dz[a] = dz_at(dsigma, sigma, gate_at(r, a, seq, heads));
+    __syncthreads();
+    for (int c = threadIdx.x; c < width; c += blockDim.x) {
+        float sum = 0;
+        for (int a = 0; a < heads; a++)
+            sum += dz[a] * w[(size_t)a * width + c];
+        real *to = dh + (size_t)r * width + c;
+        *to = to_real(to_float(*to) + sum);
     }
 }
 
@@ -129,8 +124,8 @@ void ttt_gate_bwd(real *dh, float *dw, float *dbias, const float *dsigma, const 
 {
     assert(batch > 0 && seq > 0 && heads > 0 && width > 0);
     int rows = batch * seq;
-    LAUNCH(ttt_gate_bwd_row, blocks_for((size_t)rows, 1), THREADS, sizeof(float) * heads,
-           device_stream, dh, dsigma, sigma, w, rows, seq, heads, width);
+    LAUNCH(ttt_gate_bwd_row, (unsigned)rows, THREADS, sizeof(float) * heads, device_stream, dh,
+           dsigma, sigma, w, seq, heads, width);
 
     int each = (rows + GATE_PARTS - 1) / GATE_PARTS, parts = (rows + each - 1) / each;
     size_t count = (size_t)heads * (width + 1);

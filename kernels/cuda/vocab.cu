@@ -10,19 +10,18 @@
 
 // ---- embedding ----------------------------------------------------------------------------------
 
-static __global__ void embedding_row(real *x, const real *table, const int32_t *ids, int rows,
-                                     int width)
+static __global__ void embedding_row(real *x, const real *table, const int32_t *ids, int width)
 {
-    for (int r = blockIdx.x; r < rows; r += gridDim.x)
-        for (int c = threadIdx.x; c < width; c += blockDim.x)
-            x[(size_t)r * width + c] = table[(size_t)ids[r] * width + c];
+    size_t r = blockIdx.x;
+    for (int c = threadIdx.x; c < width; c += blockDim.x)
+        x[r * width + c] = table[(size_t)ids[r] * width + c];
 }
 
 void embedding_fwd(real *x, const real *table, const int32_t *ids, int rows, int width)
 {
     assert(rows > 0 && width > 0);
-    LAUNCH(embedding_row, blocks_for((size_t)rows, 1), ROW_THREADS, 0, device_stream, x, table, ids,
-           rows, width);
+    LAUNCH(embedding_row, (unsigned)rows, row_threads(4 * (size_t)width), 0, device_stream, x,
+           table, ids, width);
 }
 
 // The backward sorts the rows by id, then by row, and lets one block sum the rows of one id: no two
@@ -87,16 +86,15 @@ static __global__ void embedding_sum(float *dtable, const real *dx, const uint64
                                      int width)
 {
     int c = blockIdx.y * blockDim.x + threadIdx.x;
-    for (int i = blockIdx.x; i < rows; i += gridDim.x) {
-        uint64_t id = keys[i] >> 32;
-        if ((i > 0 && keys[i - 1] >> 32 == id) || c >= width)
-            continue;
-        float *to = dtable + (size_t)id * width + c;
-        float sum = *to;
-        for (int j = i; j < rows && keys[j] >> 32 == id; j++)
-            sum += to_float(dx[(size_t)(uint32_t)keys[j] * width + c]);
-        *to = sum;
-    }
+    int i = blockIdx.x;
+    uint64_t id = keys[i] >> 32;
+    if ((i > 0 && keys[i - 1] >> 32 == id) || c >= width)
+        return;
+    float *to = dtable + (size_t)id * width + c;
+    float sum = *to;
+    for (int j = i; j < rows && keys[j] >> 32 == id; j++)
+        sum += to_float(dx[(size_t)(uint32_t)keys[j] * width + c]);
+    *to = sum;
 }
 
 void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, int width,
@@ -119,8 +117,8 @@ void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, 
         LAUNCH(sort_near, near_blocks, SORT_THREADS, 0, device_stream, keys, size, size);
     }
     enum { COLUMNS = 128 };
-    LAUNCH(embedding_sum, dim3(blocks_for((size_t)rows, 1), (width + COLUMNS - 1) / COLUMNS),
-           COLUMNS, 0, device_stream, dtable, dx, keys, rows, width);
+    LAUNCH(embedding_sum, dim3((unsigned)rows, (width + COLUMNS - 1) / COLUMNS), COLUMNS, 0,
+           device_stream, dtable, dx, keys, rows, width);
 }
 
 // ---- cross entropy ------------------------------------------------------------------------------
