@@ -40,20 +40,11 @@ void swiglu_bwd(real *dgate, real *dup, const real *dy, const real *gate, const 
     }
 }
 
-/* The tanh form is a sigmoid: 0.5 (1 + tanh(a)) = sigmoid(2a), a = sqrt(2/pi) (x + 0.044715 x^3).
- */
-static const float SLOPE = 1.59576912f, CUBIC = 0.044715f;
-
-static inline __attribute__((always_inline)) struct vec_sigmoid gelu_sigmoid(float x)
-{
-    return vec_sigmoid(SLOPE * x * (1 + CUBIC * x * x));
-}
-
 void gelu_gate_fwd(real *y, const real *gate, const real *z, size_t count)
 {
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < count; i++)
-        y[i] = gate[i] * gelu_sigmoid(gate[i]).s * z[i];
+        y[i] = vec_gelu(gate[i]) * z[i];
 }
 
 void gelu_gate_bwd(real *dgate, real *dz, const real *dy, const real *gate, const real *z,
@@ -63,8 +54,7 @@ void gelu_gate_bwd(real *dgate, real *dz, const real *dy, const real *gate, cons
     for (size_t i = 0; i < count; i++) {
         float g = gate[i], zi = z[i], d = dy[i];
         struct vec_sigmoid v = gelu_sigmoid(g);
-        float slope = SLOPE * (1 + 3 * CUBIC * g * g);
         dz[i] = d * g * v.s;
-        dgate[i] = d * zi * v.s * (1 + g * slope * v.complement);
+        dgate[i] = d * zi * gelu_first(g, v);
     }
 }

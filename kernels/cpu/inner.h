@@ -87,17 +87,30 @@ INLINE void token_weights(float t[INNER_TOKENS_MAX], const float *token_idx, int
     }
 }
 
-/* W -= (s X)^T G; b -= sum_j s_j G_j. sx [padded][f] is room for s X. */
+/* W -= (s X)^T G; b -= sum_j s_j G_j, for W [m][n], X [padded][m], G [padded][n]. The narrower of X
+   and G is multiplied by s, in `scaled`. */
+INLINE void layer_update(float *w, float *b, float *scaled, const float *x, const float *g,
+                         const float *s, int tokens, int padded, const int m, const int n)
+{
+    const int narrow = m < n ? m : n;
+    const float *from = m < n ? x : g;
+    for (int j = 0; j < tokens; j++) {
+#pragma omp simd
+        for (int c = 0; c < narrow; c++)
+            scaled[j * narrow + c] = -s[j] * from[j * narrow + c];
+#pragma omp simd
+        for (int c = 0; c < n; c++)
+            b[c] -= s[j] * g[j * n + c];
+    }
+    memset(scaled + tokens * narrow, 0, sizeof *scaled * (padded - tokens) * narrow);
+    product(w, m < n ? scaled : x, 1, m, m < n ? g : scaled, m, n, padded, true);
+}
+
+/* The linear model's only layer. */
 INLINE void state_update(float *w, float *b, float *sx, const float *x, const float *g,
                          const float *s, int tokens, int padded, const int f)
 {
-    for (int j = 0; j < tokens; j++)
-        for (int c = 0; c < f; c++) {
-            sx[j * f + c] = -s[j] * x[j * f + c];
-            b[c] -= s[j] * g[j * f + c];
-        }
-    memset(sx + tokens * f, 0, sizeof *sx * (padded - tokens) * f);
-    product(w, sx, 1, f, g, f, f, padded, true);
+    layer_update(w, b, sx, x, g, s, tokens, padded, f, f);
 }
 
 /* Where a sequence's head begins, in arrays [batch][seq][heads][f]. */

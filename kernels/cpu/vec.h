@@ -1,4 +1,4 @@
-/* vec.h -- exp and sigmoid that a loop can do for many elements at once.
+/* vec.h -- exp, sigmoid and gelu that a loop can do for many elements at once.
 
    Plain arithmetic without branches or calls, so `omp simd` loops over them become vector code.
    Relative error of exp below 1.5e-7. */
@@ -46,6 +46,39 @@ static inline __attribute__((always_inline)) struct vec_sigmoid vec_sigmoid(floa
     float e = vec_exp(-x);
     float s = 1 / (1 + e);
     return (struct vec_sigmoid){s, e * s};
+}
+
+/* gelu in its tanh form is x times a sigmoid, for 0.5 (1 + tanh(a)) = sigmoid(2a): here with
+   u = 2 sqrt(2/pi) (x + 0.044715 x^3). Value and derivatives share it. */
+static const float GELU_SLOPE = 1.59576912f, GELU_CUBIC = 0.044715f;
+
+static inline __attribute__((always_inline)) struct vec_sigmoid gelu_sigmoid(float x)
+{
+    return vec_sigmoid(GELU_SLOPE * x * (1 + GELU_CUBIC * x * x));
+}
+
+static inline __attribute__((always_inline)) float vec_gelu(float x)
+{
+    return x * gelu_sigmoid(x).s;
+}
+
+/* du / dx */
+static inline __attribute__((always_inline)) float gelu_slope(float x)
+{
+    return GELU_SLOPE * (1 + 3 * GELU_CUBIC * x * x);
+}
+
+/* gelu'(x), given gelu_sigmoid(x) */
+static inline __attribute__((always_inline)) float gelu_first(float x, struct vec_sigmoid v)
+{
+    return v.s * (1 + x * gelu_slope(x) * v.complement);
+}
+
+/* gelu''(x) = s (1 - s) (2 u' + x u'' + x (1 - 2 s) u'^2) */
+static inline __attribute__((always_inline)) float gelu_second(float x, struct vec_sigmoid v)
+{
+    float slope = gelu_slope(x), bend = 6 * GELU_SLOPE * GELU_CUBIC * x;
+    return v.s * v.complement * (2 * slope + x * (bend + (v.complement - v.s) * slope * slope));
 }
 
 #endif
