@@ -21,7 +21,7 @@ bad() { failed=$((failed + 1)); echo "FAIL $1"; }
 tokenize() { "$bin/ttt-tokenize" -q --tokenizer "$model" $eos -o "$@"; }
 made() { # made WHERE: every file of the table under WHERE is there with its checksum
     local file bytes tokens dtype sha
-    while IFS=$'\t' read -r file bytes tokens dtype sha; do
+    while IFS=$'\t' read -r file _ _ dtype sha; do
         [[ $file == "$1"/*.npy ]] || continue
         if [[ $(sha256sum <"$work/$file" 2>/dev/null) == "$sha  -" ]]; then
             ok "$file"
@@ -34,7 +34,7 @@ made() { # made WHERE: every file of the table under WHERE is there with its che
 pack() { "$bin/ttt-pack" -q "$@" >>"$work/paths" || bad "ttt-pack $*"; }
 
 both() { # both NAME MODEL
-    local name=$1 model=$2 eos= b=$golden/dataset/corpus-b
+    local name=$1 model=$2 eos='' b=$golden/dataset/corpus-b
     if [[ ! -r $model ]]; then
         echo "skip $name  no $(basename "$model")"
         skipped=$((skipped + 1))

@@ -62,7 +62,7 @@ check 'the likeliest text is the rhyme, to its end' test "$(cat greedy)" = "$rhy
 check 'and the speed is told' grep -q 'tokens/s' err
 generate --temperature=0 --prompt='One fish' --no-echo >rest
 check 'without the prompt' test "One fish$(cat rest)" = "$rhyme"
-printf 'One fish' | generate --temperature=0 --prompt=- >read
+printf 'One fish' | generate --temperature=0 --prompt=- >"read"
 check 'a prompt from standard input' cmp -s greedy read
 "$bin/ttt-generate" -q -c "$step" -t "$tokenizer" --device=cpu --temperature=0 -p 'One fish' >by_step 2>err
 check 'by the name of the step' cmp -s greedy by_step
@@ -82,7 +82,7 @@ check 'one to choose from is the likeliest' cmp -s greedy likeliest
 
 whole=1
 for n in {1..40}; do
-    generate --temperature=0 --prompt='One fish swam in the sea,' -n "$n" >cut
+    generate --temperature=0 --prompt='One fish swam in the sea,' -n "$n" >"cut"
     iconv -f UTF-8 -t UTF-8 cut >/dev/null 2>&1 || whole=0
 done
 check 'wherever it is cut, no half character' test $whole = 1

@@ -160,7 +160,7 @@ fi
 # start NAME FLAGS...: in the background; its process is $!.
 start() {
     "$bin/ttt-train" "${common[@]}" --optimizer.adamw_optimizer.lr_decay_steps=40 "${run[@]}" \
-        --eval_every=10 --eval_batches=2 --exp_name="$@" 2>"$work/err" &
+        --eval_every=10 --eval_batches=2 --exp_name "$@" 2>"$work/err" &
 }
 # after NAME STEPS: wait until so many steps are told, or the run has ended.
 after() {
