@@ -20,8 +20,8 @@ bad() { failed=$((failed + 1)); echo "FAIL $1"; }
 # pack_all NAME MODEL EOS_FLAG LABEL: both corpora, all ways the goldens have.
 tokenize() { "$bin/ttt-tokenize" -q --tokenizer "$model" $eos -o "$@"; }
 made() { # made WHERE: every file of the table under WHERE is there with its checksum
-    local file bytes tokens dtype sha
-    while IFS=$'\t' read -r file _ _ dtype sha; do
+    local file sha
+    while IFS=$'\t' read -r file _ _ _ sha; do
         [[ $file == "$1"/*.npy ]] || continue
         if [[ $(sha256sum <"$work/$file" 2>/dev/null) == "$sha  -" ]]; then
             ok "$file"
