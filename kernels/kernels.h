@@ -331,6 +331,7 @@ struct adamw {
     float lr, beta1, beta2, eps, weight_decay;
     float correct1, correct2; /* 1 - beta1^(c+1), 1 - beta2^(c+1), c = updates done before */
     float clip;               /* threshold of the global norm; 0: no clipping */
+    bool bf16_momentum;       /* m is kept rounded to bf16, and meets beta1 in bf16 arithmetic */
 };
 
 /* adamw_step -- clip, update the moments, move the parameters.
@@ -343,6 +344,32 @@ struct adamw {
    Source: optax.clip_by_global_norm and optax.adamw, as the reference chains them. */
 void adamw_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
                 size_t count, const struct adamw *a);
+
+/* The constants of one update of Adafactor with whole second moments. */
+struct adafactor {
+    float lr, beta1;
+    float decay;        /* of the second moment: 1 - (c+1)^-b2, c = updates done before */
+    float weight_decay; /* what of the parameter goes, the learning rate included */
+    float clip;         /* threshold of the global norm; 0: no clipping */
+    bool bf16_momentum; /* as in struct adamw */
+};
+
+/* adafactor_step -- one parameter, stepping by its own size.
+
+       n = sqrt(square_sum[0]);  g = grad * (n < clip ? 1 : clip / n)
+       v = decay v + (1 - decay) (g^2 + 1e-30);  size = max(1e-3, sqrt(param_sum[0] / count))
+       m = beta1 m + (1 - beta1) lr size g / sqrt(v)
+       param -= m + weight_decay * param
+
+     param, m, v, grad [count], of one tensor; square_sum [1] of ALL gradients and param_sum [1] of
+     this param, both on the device
+   Source: optax.adafactor with momentum and without factoring, as the reference chains it. */
+void adafactor_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
+                    const double *param_sum, size_t count, const struct adafactor *a);
+
+/* mean_add -- mean[i] += (x[i] - mean[i]) / (before + 1): the mean of before + 1 arrays, one at a
+   time.   mean, x [count] */
+void mean_add(float *mean, const float *x, int before, size_t count);
 
 #ifdef __cplusplus
 }

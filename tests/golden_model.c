@@ -26,7 +26,10 @@ static const double STATS = 1e-6;     /* relative L2 of each curve */
 static const double STEP_LOSS = 5e-6; /* difference, of each training step */
 static const double STEP_NORM = 1e-5; /* relative */
 static const double AFTER = 2e-5;     /* relative L2 of each tensor after the last step */
-static const double OF_TWIN = 1.5;    /* of the reference's bf16, for rounding in another order */
+/* A moment as near to the middle of two bf16 as float32's rounding may go to either: a few in a
+   thousand do, by 2^-8 of themselves. A rule of rounding that is not the reference's gives 6e-4. */
+static const double AFTER_BF16 = 1e-4;
+static const double OF_TWIN = 1.5; /* of the reference's bf16, for rounding in another order */
 
 static const bool BF16 = sizeof(real) != sizeof(float);
 
@@ -103,6 +106,25 @@ static double distance(const float *a, const float *b, size_t count)
 static double relative(const float *a, const float *b, size_t count)
 {
     return distance(a, b, count) / norm(b, count);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : !(x <= y);
+}
+
+/* Without the one element in a hundred that is farthest off. */
+static double relative_of_most(const float *a, const float *b, size_t count)
+{
+    double *d = malloc(sizeof *d * count), sum = 0;
+    for (size_t i = 0; i < count; i++)
+        d[i] = fabs((double)a[i] - b[i]);
+    qsort(d, count, sizeof *d, by_size);
+    for (size_t i = 0; i < count - (count + 99) / 100; i++)
+        sum += d[i] * d[i];
+    free(d);
+    return sqrt(sum) / norm(b, count);
 }
 
 /* The worst of many comparisons of one kind, ours and the twin's. */
@@ -208,10 +230,11 @@ static int load_params(struct golden *g)
 /* Every parameter's array in `from` beside PREFIX/name; what is below `small` of the largest
    tensor's norm counts as equal. */
 static void check_params(struct golden *g, const char *prefix, const float *from, double limit,
-                         double small, const char *what)
+                         double small, double (*measure)(const float *, const float *, size_t),
+                         const char *what)
 {
     struct params *p = &g->params;
-    struct worst w = {.measure = relative};
+    struct worst w = {.measure = measure};
     char name[PARAM_NAME_BYTES + 8];
     double most = 0;
     for (int pass = 0; pass < 2; pass++) {
@@ -302,7 +325,7 @@ static double check_batch(struct golden *g)
     add_note(g, "loss", loss);
     if (!BF16)
         number(g, "accuracy", 0, score.accuracy, LOSS, &accuracy);
-    check_params(g, "grad", g->params.grad, GRAD, GRAD_ZERO, "gradient");
+    check_params(g, "grad", g->params.grad, GRAD, GRAD_ZERO, relative, "gradient");
     check_stats(g, curves, minis);
     CHECK(model_score(&m, &t, 1, &again) == 0);
     CHECK(again.loss == score.loss && again.accuracy == score.accuracy);
@@ -350,7 +373,7 @@ static void check_training(struct golden *g, double slack)
     if (!ids || load_params(g))
         return;
     if (model_open(&m, &g->config, &g->params, g->batch / g->accum_steps, g->seq, true) ||
-        optim_open(&o, &g->optim)) {
+        optim_open(&o, &g->optim, &g->params)) {
         failed(g, why());
         return;
     }
@@ -361,8 +384,8 @@ static void check_training(struct golden *g, double slack)
         size_t i = (size_t)s;
         float mult = optim_ttt_lr_mult(&g->config, s + 1);
         CHECK(train_step(g, &m, ids + i * step_ids, mult, &score) == 0);
+        norms[s] = (float)optim_grad_norm(&o, &g->params);
         optim_step(&o, &g->params, s);
-        norms[s] = (float)optim_grad_norm(&o);
         number(g, "train/loss", i, score.loss, BF16 ? slack : STEP_LOSS, &loss);
         number(g, "train/logged_lr", i, optim_lr(&g->optim, s + 1), 0, &exact);
         number(g, "train/ttt_lr_mult", i, mult, 0, &exact);
@@ -375,7 +398,11 @@ static void check_training(struct golden *g, double slack)
     conclude(g, &w, "norm", STEP_NORM);
     free(norms);
     free(ids);
-    check_params(g, "after", g->params.master, AFTER, 0, "after");
+    bool narrow =
+        !strcmp(g->optim.type, "palm") ? g->optim.palm.bf16_momentum : g->optim.adamw.bf16_momentum;
+    if (narrow)
+        check_params(g, "after", g->params.master, AFTER, 0, relative_of_most, "most after");
+    check_params(g, "after", g->params.master, narrow ? AFTER_BF16 : AFTER, 0, relative, "after");
     optim_close(&o);
     model_close(&m);
 }
@@ -396,8 +423,6 @@ static int read_optim(struct golden *g)
     value = json_object_get(from, "accumulate_gradient_steps");
     if (value)
         g->optim.accumulate_gradient_steps = json_integer_value(value);
-    if (optim_check(&(struct optim_config)OPTIM_DEFAULT) || strcmp(type, "adamw"))
-        return optim_check(&g->optim);
     json_object_foreach(json_object_get(from, path), key, value)
     {
         snprintf(name, sizeof name, "optimizer.%s.%s", path, key);

@@ -278,10 +278,9 @@ static void test_schedule(void)
     struct optim_config o = OPTIM_DEFAULT;
     struct config c;
     case_begin("learning rates");
-    o.lr = 3e-3;
-    o.end_lr = 1e-5;
-    o.lr_warmup_steps = 480;
-    o.lr_decay_steps = 4800;
+    o.adamw.lr = 3e-3;
+    o.adamw.lr_warmup_steps = 480;
+    o.adamw.lr_decay_steps = 4800;
     CHECK(optim_check(&o) == 0);
     CHECK(optim_lr(&o, 0) == 0 && near(optim_lr(&o, 1), 6.25e-6));
     CHECK(near(optim_lr(&o, 479), 2.99375e-3) && near(optim_lr(&o, 480), 3e-3));
@@ -292,8 +291,17 @@ static void test_schedule(void)
                             "ttt_base_lr_warmup=480)") == 0);
     CHECK(optim_ttt_lr_mult(&c, 1) == 0.10009765625f && optim_ttt_lr_mult(&c, 2) == .10205078125f);
     CHECK(optim_ttt_lr_mult(&c, 241) == .55078125f && optim_ttt_lr_mult(&c, 480) == 1);
-    o.lr_decay_steps = 480;
+    o.adamw.lr_decay_steps = 480;
     CHECK(optim_check(&o) == -1);
+    o.type = "palm";
+    o.palm.lr_warmup_steps = 4;
+    CHECK(optim_check(&o) == 0);
+    CHECK(near(optim_lr(&o, 0), 0.5) && near(optim_lr(&o, 4), 0.5) && near(optim_lr(&o, 16), 0.25));
+    o.palm.lr_warmup_steps = 0;
+    CHECK(optim_check(&o) == -1 && strstr(why(), "palm_optimizer.lr_warmup_steps"));
+    o.palm.lr_warmup_steps = 1;
+    o.accumulate_gradient_steps = 0;
+    CHECK(optim_check(&o) == -1 && strstr(why(), "accumulate_gradient_steps"));
     case_end("");
 }
 

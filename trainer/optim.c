@@ -1,38 +1,75 @@
-/* optim.c -- clip, schedule, step: AdamW as the reference chains it. */
+/* optim.c -- clip, schedule, step: AdamW and PaLM's Adafactor as the reference chains them. */
 #include "optim.h"
 #include "device.h"
 #include "kernels.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 static const float ADAM_EPS = 1e-8f;
 
-int optim_check(const struct optim_config *o)
+/* Places in struct optim's sums. */
+enum { SUM_STEP, SUM_MEAN, SUM_PARAM, SUMS };
+
+static bool is_palm(const struct optim_config *o)
 {
-    if (strcmp(o->type, "adamw"))
-        return fail("--optimizer.type=%s: this version has adamw", o->type);
-    if (o->bf16_momentum || o->multiply_by_parameter_scale)
-        return fail("--optimizer.adamw_optimizer.bf16_momentum and .multiply_by_parameter_scale "
-                    "are not in this version");
-    if (o->accumulate_gradient_steps != 1)
-        return fail("--optimizer.accumulate_gradient_steps is not in this version: --accum_steps "
-                    "accumulates in the trainer");
-    if (!(o->lr >= 0) || !(o->init_lr >= 0) || !(o->end_lr >= 0))
-        return fail("--optimizer.adamw_optimizer.lr, .init_lr and .end_lr must not be negative");
-    if (o->lr_warmup_steps < 0 || o->lr_decay_steps <= o->lr_warmup_steps ||
-        o->lr_decay_steps > 1 << 30)
-        return fail("--optimizer.adamw_optimizer.lr_decay_steps is %lld, but it counts the "
-                    "warm-up's %lld updates and some after them",
-                    (long long)o->lr_decay_steps, (long long)o->lr_warmup_steps);
-    if (!(o->b1 >= 0 && o->b1 < 1) || !(o->b2 >= 0 && o->b2 < 1))
-        return fail("--optimizer.adamw_optimizer.b1 and .b2 must be at least 0 and below 1");
-    if (!(o->clip_gradient > 0))
-        return fail("--optimizer.adamw_optimizer.clip_gradient must be positive");
+    return !strcmp(o->type, "palm");
+}
+
+/* ---- settings ----------------------------------------------------------------------------- */
+
+static int check_shared(const char *type, double b1, double clip)
+{
+    if (!(b1 >= 0 && b1 < 1))
+        return fail("--optimizer.%s_optimizer.b1 is %g: expected at least 0 and below 1", type, b1);
+    if (!(clip > 0))
+        return fail("--optimizer.%s_optimizer.clip_gradient is %g: expected more than 0", type,
+                    clip);
     return 0;
 }
 
-float optim_lr(const struct optim_config *o, int64_t updates)
+static int check_adamw(const struct optim_adamw *a)
+{
+    if (!(a->lr >= 0) || !(a->init_lr >= 0) || !(a->end_lr >= 0))
+        return fail("--optimizer.adamw_optimizer.lr, .init_lr and .end_lr must not be negative");
+    if (a->lr_warmup_steps < 0 || a->lr_decay_steps <= a->lr_warmup_steps ||
+        a->lr_decay_steps > 1 << 30)
+        return fail("--optimizer.adamw_optimizer.lr_decay_steps is %lld, but it counts the "
+                    "warm-up's %lld updates and some after them",
+                    (long long)a->lr_decay_steps, (long long)a->lr_warmup_steps);
+    if (!(a->b2 >= 0 && a->b2 < 1))
+        return fail("--optimizer.adamw_optimizer.b2 is %g: expected at least 0 and below 1", a->b2);
+    return check_shared("adamw", a->b1, a->clip_gradient);
+}
+
+static int check_palm(const struct optim_palm *a)
+{
+    if (!(a->lr >= 0))
+        return fail("--optimizer.palm_optimizer.lr must not be negative");
+    if (a->lr_warmup_steps < 1 || a->lr_warmup_steps > 1 << 30)
+        return fail("--optimizer.palm_optimizer.lr_warmup_steps is %lld: expected 1 or more, for "
+                    "the learning rate is divided by its root",
+                    (long long)a->lr_warmup_steps);
+    if (!(a->b2 > 0))
+        return fail("--optimizer.palm_optimizer.b2 is %g: expected more than 0", a->b2);
+    return check_shared("palm", a->b1, a->clip_gradient);
+}
+
+int optim_check(const struct optim_config *o)
+{
+    if (strcmp(o->type, "adamw") && !is_palm(o))
+        return fail("--optimizer.type=%s: expected adamw or palm", o->type);
+    if (o->accumulate_gradient_steps < 1 || o->accumulate_gradient_steps > 1 << 20)
+        return fail("--optimizer.accumulate_gradient_steps is %lld: expected 1 or more",
+                    (long long)o->accumulate_gradient_steps);
+    return is_palm(o) ? check_palm(&o->palm) : check_adamw(&o->adamw);
+}
+
+/* ---- schedules ---------------------------------------------------------------------------- */
+
+/* Linear from init_lr to lr over the warm-up, then half a cosine to end_lr. */
+static float cosine_lr(const struct optim_adamw *o, int64_t updates)
 {
     float init = (float)(o->init_lr - o->lr), peak = (float)o->lr;
     int64_t warm = o->lr_warmup_steps, after = o->lr_decay_steps - warm;
@@ -44,6 +81,18 @@ float optim_lr(const struct optim_config *o, int64_t updates)
     double floor = o->lr == 0 ? 0 : o->end_lr / o->lr;
     float wave = 0.5f * (1 + cosf((float)M_PI * (float)q / (float)after));
     return peak * ((float)(1 - floor) * wave + (float)floor);
+}
+
+/* Level over the warm-up, then falling with the root of the updates. */
+static float root_lr(const struct optim_palm *o, int64_t updates)
+{
+    int64_t under = updates > o->lr_warmup_steps ? updates : o->lr_warmup_steps;
+    return (float)(o->lr / 0.01) / sqrtf((float)under);
+}
+
+float optim_lr(const struct optim_config *o, int64_t updates)
+{
+    return is_palm(o) ? root_lr(&o->palm, updates) : cosine_lr(&o->adamw, updates);
 }
 
 /* To nearest bf16, ties to even. */
@@ -66,24 +115,45 @@ float optim_ttt_lr_mult(const struct config *c, int64_t step)
     return bf16_rounded((float)((init + (way < 1 ? way : 1) * (base - init)) / base));
 }
 
-int optim_open(struct optim *o, const struct optim_config *config)
+/* ---- updates ------------------------------------------------------------------------------ */
+
+static size_t mean_bytes(const struct optim_config *c, const struct params *p)
 {
+    return c->accumulate_gradient_steps > 1 ? sizeof *p->mean * p->floats : 0;
+}
+
+void optim_plan(struct plan *plan, const struct optim_config *config, const struct params *p)
+{
+    plan_add(plan, "mean gradient", mean_bytes(config, p));
+}
+
+int optim_open(struct optim *o, const struct optim_config *config, struct params *p)
+{
+    size_t bytes = mean_bytes(config, p);
     *o = (struct optim){.config = *config};
-    o->square_sum = device_alloc(sizeof *o->square_sum);
-    return o->square_sum ? 0 : fail("no memory left on the device for the optimiser");
+    o->sums = device_alloc(SUMS * sizeof *o->sums);
+    if (bytes && !p->mean)
+        p->mean = device_alloc(bytes);
+    if (o->sums && (p->mean || !bytes))
+        return 0;
+    optim_close(o);
+    return fail("the optimiser needs %.0f MiB on the device, which it does not have",
+                (double)bytes / (1 << 20));
 }
 
 void optim_close(struct optim *o)
 {
-    device_free(o->square_sum);
+    device_free(o->sums);
     *o = (struct optim){0};
 }
 
-void optim_step(struct optim *o, struct params *p, int64_t updates)
+/* Every parameter decays, so that one call moves them all; the spaces between stay zero. */
+static void step_adamw(struct optim *o, struct params *p, const float *grad, const double *sum,
+                       int64_t updates)
 {
-    const struct optim_config *c = &o->config;
+    const struct optim_adamw *c = &o->config.adamw;
     struct adamw a = {
-        .lr = optim_lr(c, updates),
+        .lr = optim_lr(&o->config, updates),
         .beta1 = (float)c->b1,
         .beta2 = (float)c->b2,
         .eps = ADAM_EPS,
@@ -91,16 +161,65 @@ void optim_step(struct optim *o, struct params *p, int64_t updates)
         .correct1 = (float)(1 - pow(c->b1, (double)updates + 1)),
         .correct2 = (float)(1 - pow(c->b2, (double)updates + 1)),
         .clip = (float)c->clip_gradient,
+        .bf16_momentum = c->bf16_momentum,
     };
-    /* Every parameter decays, so that one call moves them all; the spaces between stay zero. */
-    square_sum(o->square_sum, p->grad, p->floats);
-    adamw_step(p->master, p->m, p->v, p->grad, o->square_sum, p->floats, &a);
+    adamw_step(p->master, p->m, p->v, grad, sum, p->floats, &a);
+}
+
+/* Parameter by parameter, for each steps by its own size. */
+static void step_adafactor(struct optim *o, struct params *p, const float *grad, const double *sum,
+                           int64_t updates)
+{
+    const struct optim_config *c = &o->config;
+    bool palm = is_palm(c);
+    float lr = optim_lr(c, updates);
+    struct adafactor a = {
+        .lr = lr,
+        .beta1 = (float)(palm ? c->palm.b1 : c->adamw.b1),
+        .decay = 1 - powf((float)updates + 1, -(float)(palm ? c->palm.b2 : c->adamw.b2)),
+        .weight_decay = palm ? (float)(c->palm.weight_decay / 1e-4) * lr * lr
+                             : lr * (float)c->adamw.weight_decay,
+        .clip = (float)(palm ? c->palm.clip_gradient : c->adamw.clip_gradient),
+        .bf16_momentum = palm ? c->palm.bf16_momentum : c->adamw.bf16_momentum,
+    };
+    for (int i = 0; i < p->count; i++) {
+        size_t at = p->list[i].offset, count = p->list[i].count;
+        square_sum(o->sums + SUM_PARAM, p->master + at, count);
+        adafactor_step(p->master + at, p->m + at, p->v + at, grad + at, sum, o->sums + SUM_PARAM,
+                       count, &a);
+    }
+}
+
+static void update(struct optim *o, struct params *p, const float *grad, const double *sum,
+                   int64_t updates)
+{
+    if (is_palm(&o->config) || o->config.adamw.multiply_by_parameter_scale)
+        step_adafactor(o, p, grad, sum, updates);
+    else
+        step_adamw(o, p, grad, sum, updates);
     params_refresh(p);
 }
 
-double optim_grad_norm(const struct optim *o)
+void optim_step(struct optim *o, struct params *p, int64_t steps)
+{
+    int64_t every = o->config.accumulate_gradient_steps;
+    if (every == 1) {
+        update(o, p, p->grad, o->sums + SUM_STEP, steps);
+        return;
+    }
+    assert(p->mean);
+    mean_add(p->mean, p->grad, (int)(steps % every), p->floats);
+    if (steps % every < every - 1)
+        return;
+    square_sum(o->sums + SUM_MEAN, p->mean, p->floats);
+    update(o, p, p->mean, o->sums + SUM_MEAN, steps / every);
+    device_zero(p->mean, sizeof *p->mean * p->floats);
+}
+
+double optim_grad_norm(struct optim *o, const struct params *p)
 {
     double sum;
-    device_get(&sum, o->square_sum, sizeof sum);
+    square_sum(o->sums + SUM_STEP, p->grad, p->floats);
+    device_get(&sum, o->sums + SUM_STEP, sizeof sum);
     return sqrt(sum);
 }

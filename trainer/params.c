@@ -162,6 +162,7 @@ void params_close(struct params *p)
     device_free(p->grad);
     device_free(p->m);
     device_free(p->v);
+    device_free(p->mean);
     device_free(p->work);
     free(p->list);
     *p = (struct params){0};
@@ -215,6 +216,8 @@ void params_init(struct params *p, uint64_t seed, double range)
         device_zero(p->m, p->floats * sizeof *p->m);
         device_zero(p->v, p->floats * sizeof *p->v);
     }
+    if (p->mean)
+        device_zero(p->mean, p->floats * sizeof *p->mean);
     params_refresh(p);
 }
 

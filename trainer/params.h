@@ -46,8 +46,9 @@ struct params {
     size_t total;        /* parameters */
     size_t floats;       /* in each array, with the spaces */
     size_t work_reals;   /* working copies; 0 where real is float */
-    float *master;       /* [floats] on the device, owned, as are the next four */
+    float *master;       /* [floats] on the device, owned, as are the next five */
     float *grad, *m, *v; /* [floats]; NULL unless training */
+    float *mean;         /* [floats], of gradients not yet applied; optim.h allocates it, or NULL */
     real *work;          /* [work_reals], or NULL where real is float */
 };
 
@@ -62,8 +63,8 @@ must_check int params_alloc(struct params *p, bool training);
 void params_close(struct params *p); /* harmless when closed */
 
 /* Start values from a seed: each parameter's numbers depend on the seed, its name and the place
-   in it alone, so they are the same on every machine and mesh. Moments are zeroed and working
-   copies refreshed. range: config's initializer_range. */
+   in it alone, so they are the same on every machine and mesh. Moments and mean are zeroed and
+   working copies refreshed. range: config's initializer_range. */
 void params_init(struct params *p, uint64_t seed, double range);
 
 /* After the masters changed: bring the working copies up to date. Nothing where real is float. */

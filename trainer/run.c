@@ -65,10 +65,10 @@ int run_step(struct run *r, struct metrics_step *m)
         "data";
     if (!isfinite((float)score.loss))
         return fail("step %" PRId64 ": the loss is not a number%s", step, remedy);
-    optim_step(&r->optim, &r->params, r->step);
-    double norm = optim_grad_norm(&r->optim);
+    double norm = optim_grad_norm(&r->optim, &r->params);
     if (!isfinite((float)norm))
         return fail("step %" PRId64 ": the gradient is not a number%s", step, remedy);
+    optim_step(&r->optim, &r->params, r->step);
 
     r->step = step;
     double ended_s = now_s();

@@ -100,6 +100,8 @@ static int open_model(struct run *r)
     if (model_plan(&plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
                    training))
         return -1;
+    if (training)
+        optim_plan(&plan, &o->optim, &r->params);
     size_t free_bytes = device_free_bytes();
     char parameters[16];
     say("%s: %s, %d layers, %s parameters; memory:", o->model.load_model_config,
@@ -120,7 +122,7 @@ static int open_model(struct run *r)
         if (!r->curves)
             return fail("out of memory for the TTT statistics");
     }
-    return optim_open(&r->optim, &o->optim);
+    return optim_open(&r->optim, &o->optim, &r->params);
 }
 
 /* ---- what the directory tells -------------------------------------------------------------- */
@@ -274,6 +276,8 @@ int run_print(const struct options *o)
     if (!status)
         status = model_plan(&plan, &r.config, &r.params, (int)o->micro_batch, (int)o->seq_length,
                             !o->eval_mode);
+    if (!status && !o->eval_mode)
+        optim_plan(&plan, &o->optim, &r.params);
     if (!status) {
         options_write(stdout);
         print_config(stdout, &r);

@@ -67,10 +67,10 @@ static int fill(const struct state *s, const struct params *p, const char *dir)
     if (mkdir(dir, 0777))
         return fail("%s: %s", dir, strerror(errno));
     const struct arrays_family masters = {"", p->master};
-    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}};
+    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}, {"mean/", p->mean}};
     struct xxh3 params_digest, moments_digest;
     if (arrays_save(params_path, p, &masters, 1, &params_digest) ||
-        arrays_save(moments_path, p, moments, 2, &moments_digest))
+        arrays_save(moments_path, p, moments, p->mean ? 3 : 2, &moments_digest))
         return -1;
     json_t *root = to_json(s);
     json_t *files = json_pack("{s:o, s:o}", PARAMS, file_to_json(params_path, &params_digest),
@@ -255,8 +255,9 @@ int state_load_params(struct params *p, const char *step_dir)
 
 int state_load_all(struct params *p, const char *step_dir)
 {
-    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}};
-    return state_load_params(p, step_dir) || load(p, step_dir, MOMENTS, moments, 2) ? -1 : 0;
+    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}, {"mean/", p->mean}};
+    int families = p->mean ? 3 : 2;
+    return state_load_params(p, step_dir) || load(p, step_dir, MOMENTS, moments, families) ? -1 : 0;
 }
 
 int state_find(char step_dir[PATH_MAX], const char *path)

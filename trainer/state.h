@@ -1,7 +1,8 @@
 /* state.h -- a checkpoint: one directory that holds everything a run needs to go on.
 
      step_N/params.safetensors    masters, fp32, under the names of params.h
-            moments.safetensors   mu/NAME and nu/NAME, fp32
+            moments.safetensors   mu/NAME and nu/NAME, fp32; mean/NAME where the optimiser
+                                  accumulates gradients
             state.json            step, place in the data, flags, model, hashes of the two files
 
    The directory is written under another name, synced, and renamed when whole. The bytes of the

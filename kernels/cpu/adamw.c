@@ -1,4 +1,5 @@
 /* adamw.c -- the norm of the gradient and the update of parameters. */
+#include "bf16.h"
 #include "device.h"
 #include "kernels.h"
 
@@ -37,15 +38,26 @@ void adamw_step(float *param, float *m, float *v, const float *grad, const doubl
     double norm = sqrt(square_sum[0]);
     /* Written so that a norm that is not a number spoils the parameters visibly. */
     float clip = a->clip == 0 || norm < a->clip ? 1 : (float)(a->clip / norm);
-    float beta1 = a->beta1, beta2 = a->beta2, rest1 = 1 - beta1, rest2 = 1 - beta2;
+    bool narrow = a->bf16_momentum;
+    float beta2 = a->beta2, rest1 = 1 - a->beta1, rest2 = 1 - beta2;
+    float beta1 = narrow ? bf16_rounded(a->beta1) : a->beta1;
     float c1 = a->correct1, c2 = a->correct2, eps = a->eps, lr = a->lr, decay = a->weight_decay;
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < count; i++) {
         float g = grad[i] * clip;
-        float mi = beta1 * m[i] + rest1 * g;
+        float kept = beta1 * m[i];
+        float mi = (narrow ? bf16_rounded(kept) : kept) + rest1 * g;
         float vi = beta2 * v[i] + rest2 * g * g;
-        m[i] = mi;
+        m[i] = narrow ? bf16_rounded(mi) : mi;
         v[i] = vi;
         param[i] -= lr * (mi / c1 / (sqrtf(vi / c2) + eps) + decay * param[i]);
     }
+}
+
+void mean_add(float *mean, const float *x, int before, size_t count)
+{
+    float parts = (float)before + 1;
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < count; i++)
+        mean[i] += (x[i] - mean[i]) / parts;
 }

@@ -23,7 +23,9 @@ static __global__ void adafactor_each(float *param, float *m, float *v, const fl
     for (size_t i = grid_thread(); i < count; i += grid_threads()) {
         float g = grad[i] * clip;
         float vi = a.decay * v[i] + rest2 * (g * g + SQUARE_LEAST);
-        float mi = beta1 * m[i] + rest1 * (g / sqrtf(vi) * a.lr * size);
+        float kept = beta1 * m[i];
+        float mi =
+            (a.bf16_momentum ? bf16_rounded(kept) : kept) + rest1 * (g / sqrtf(vi) * a.lr * size);
         m[i] = a.bf16_momentum ? bf16_rounded(mi) : mi;
         v[i] = vi;
         param[i] -= mi + a.weight_decay * param[i];

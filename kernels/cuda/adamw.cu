@@ -53,7 +53,8 @@ static __global__ void adamw_each(float *param, float *m, float *v, const float 
                 g = load<N>(grad + i);
         for (int j = 0; j < N; j++) {
             float d = g.v[j] * clip;
-            mi.v[j] = beta1 * mi.v[j] + rest1 * d;
+            float kept = beta1 * mi.v[j];
+            mi.v[j] = (a.bf16_momentum ? bf16_rounded(kept) : kept) + rest1 * d;
             vi.v[j] = a.beta2 * vi.v[j] + rest2 * d * d;
             float step = mi.v[j] / a.correct1 / (sqrtf(vi.v[j] / a.correct2) + a.eps);
             p.v[j] -= a.lr * (step + a.weight_decay * p.v[j]);
