@@ -88,7 +88,7 @@ static void test_round_trip(const struct config *c)
     CHECK(state_find(dir, scratch("run")) && strstr(why(), "latest"));
     CHECK(!state_read(&s, scratch("run/step_12")));
     CHECK(s.step == 12 && s.milestone && s.elapsed_s == 1.5 && s.data.seed == -3);
-    CHECK(s.data.windows == 100 && s.data.epoch == 2 && s.data.position == 8);
+    CHECK(s.has_moments && s.data.windows == 100 && s.data.epoch == 2 && s.data.position == 8);
     CHECK(!strcmp(s.data.order, "torch2.3") && !strcmp(s.data.manifest.hex, ""));
     CHECK(s.config.hidden_size == 16 && s.config.mini_batch_size == 4);
     const char *seed = json_string_value(json_object_get(s.flags, "seed"));
@@ -106,6 +106,31 @@ static void test_round_trip(const struct config *c)
     save(scratch("run"), c, &p, 12, false); /* the same step again replaces it */
     CHECK(!state_load_params(&q, scratch("run/step_12")));
     CHECK(same_array(p.master, q.master, p.floats));
+    params_close(&p);
+    params_close(&q);
+    case_end("");
+}
+
+/* As ttt-convert writes them: no moments, no place in the data. */
+static void test_parameters_alone(const struct config *c)
+{
+    struct params p = made_params(c, 1), q;
+    struct state made = made_state(c, 7, true), s;
+    case_begin("parameters-alone");
+    if (params_list(&q, c) || params_alloc(&q, false))
+        die("%s", why());
+    made.data = (struct state_data){0};
+    device_copy(q.master, p.master, p.floats * sizeof *p.master);
+    CHECK(!state_save(&made, &q, scratch("run")));
+    state_close(&made);
+    CHECK(!state_read(&s, scratch("run/step_7")));
+    CHECK(!s.has_moments && !s.data.windows && s.step == 7 && s.milestone);
+    state_close(&s);
+    CHECK(access(scratch("run/step_7/moments.safetensors"), F_OK));
+    params_init(&p, 3, 0.02);
+    CHECK(!state_load_params(&p, scratch("run/step_7")));
+    CHECK(same_array(p.master, q.master, p.floats));
+    CHECK(state_load_all(&p, scratch("run/step_7")) && strstr(why(), "of parameters alone"));
     params_close(&p);
     params_close(&q);
     case_end("");
@@ -278,6 +303,7 @@ int main(void)
     scratch_make();
     struct config c = small_config("");
     test_round_trip(&c);
+    test_parameters_alone(&c);
     test_other_model(&c);
     test_harm(&c);
     test_rundir(&c);

@@ -58,6 +58,12 @@ int resume_check_data(const struct resume *r, const struct state_data *now)
         "; --load_part=trainstate_params begins a new run with its parameters";
     const struct state_data *was = &r->state.data;
     const char *dir = r->step_dir;
+    if (!was->windows) {
+        say("%s: does not tell its place in the data; takes it that the data were these, in this "
+            "order, since step 1",
+            dir);
+        return 0;
+    }
     if (was->seq_length != now->seq_length)
         return fail("%s: was trained with --seq_length=%" PRIu64 "%s", dir, was->seq_length,
                     remedy);

@@ -33,6 +33,10 @@ static json_t *to_json(const struct state *s)
                              (json_int_t)d->seq_length, "global_batch_size",
                              (json_int_t)d->global_batch_size, "epoch", (json_int_t)d->epoch,
                              "position", (json_int_t)d->position, "manifest", d->manifest.hex);
+    if (!d->windows) {
+        json_decref(data);
+        data = json_null();
+    }
     return json_pack("{s:i, s:s, s:I, s:b, s:f, s:o, s:o, s:O}", "format", (int)FORMAT, "version",
                      TTT_VERSION, "step", (json_int_t)s->step, "milestone", (int)s->milestone,
                      "elapsed_s", s->elapsed_s, "data", data, "config", config_to_json(&s->config),
@@ -70,11 +74,12 @@ static int fill(const struct state *s, const struct params *p, const char *dir)
     const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}, {"mean/", p->mean}};
     struct xxh3 params_digest, moments_digest;
     if (arrays_save(params_path, p, &masters, 1, &params_digest) ||
-        arrays_save(moments_path, p, moments, p->mean ? 3 : 2, &moments_digest))
+        (p->m && arrays_save(moments_path, p, moments, p->mean ? 3 : 2, &moments_digest)))
         return -1;
     json_t *root = to_json(s);
-    json_t *files = json_pack("{s:o, s:o}", PARAMS, file_to_json(params_path, &params_digest),
-                              MOMENTS, file_to_json(moments_path, &moments_digest));
+    json_t *of_moments = p->m ? file_to_json(moments_path, &moments_digest) : NULL;
+    json_t *files = json_pack("{s:o, s:o*}", PARAMS, file_to_json(params_path, &params_digest),
+                              MOMENTS, of_moments);
     int status = root && !json_object_set_new(root, "files", files)
                      ? write_json(state_path, root)
                      : fail("%s: out of memory", state_path);
@@ -167,6 +172,8 @@ static int read_data(struct state_data *d, const json_t *root, const char *step_
 {
     const char *order, *manifest;
     json_int_t seed, windows, seq, batch, epoch, position;
+    if (json_is_null(json_object_get(root, "data")))
+        return 0;
     if (json_unpack((json_t *)json_object_get(root, "data"),
                     "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "order", &order, "seed", &seed,
                     "windows", &windows, "seq_length", &seq, "global_batch_size", &batch, "epoch",
@@ -203,8 +210,9 @@ static int read_members(struct state *s, json_t *root, const char *step_dir)
     s->flags = json_incref(flags);
     if (config_load(&s->config, "125m") || config_from_json(&s->config, config, path))
         return -1;
+    s->has_moments = json_object_get(json_object_get(root, "files"), MOMENTS);
     return read_data(&s->data, root, step_dir) || read_file(root, step_dir, PARAMS, &unused) ||
-                   read_file(root, step_dir, MOMENTS, &unused)
+                   (s->has_moments && read_file(root, step_dir, MOMENTS, &unused))
                ? -1
                : 0;
 }
@@ -236,6 +244,12 @@ static int load(struct params *p, const char *step_dir, const char *name,
     json_t *root = open_json(step_dir);
     if (!root)
         return -1;
+    if (!json_object_get(json_object_get(root, "files"), name)) {
+        json_decref(root);
+        return fail("%s/%s: does not name %s: this checkpoint is of parameters alone, which "
+                    "--load_part=trainstate_params begins a run with",
+                    step_dir, STATE, name);
+    }
     int status = read_file(root, step_dir, name, &digest) || rundir_path(step_dir, name, path) ||
                          arrays_load(path, p, family, families, &digest)
                      ? -1

@@ -5,6 +5,8 @@
                                   accumulates gradients
             state.json            step, place in the data, flags, model, hashes of the two files
 
+   A converted one may lack the place in the data, and the moments with their file.
+
    The directory is written under another name, synced, and renamed when whole. The bytes of the
    arrays depend on nothing but the run. */
 #ifndef STATE_H
@@ -17,7 +19,7 @@
 #include <jansson.h>
 #include <limits.h>
 
-/* Where a run stands in its data, and what fixes that order. */
+/* Where a run stands in its data, and what fixes that order. windows 0: not told. */
 struct state_data {
     char order[16]; /* "torch2.3" */
     int64_t seed;
@@ -30,14 +32,15 @@ struct state_data {
 struct state {
     int64_t step;
     bool milestone;   /* to be kept when newer ones are whole */
+    bool has_moments; /* set by state_read */
     double elapsed_s; /* the run took so far */
     struct state_data data;
     struct config config;
     json_t *flags; /* {"name": "text"}, every flag as resolved; owned */
 };
 
-/* Write RUN_DIR/step_N; p has moments. One that is there already is replaced once the new
-   one is whole. On failure -1 with why(), and what was there before is untouched. */
+/* Write RUN_DIR/step_N, with p's moments if it has them. One that is there already is replaced
+   once the new one is whole. On failure -1 with why(), and what was there before is untouched. */
 must_check int state_save(const struct state *s, const struct params *p, const char *run_dir);
 
 /* Read state.json of a step directory, and check that the files it names are there and as long as
