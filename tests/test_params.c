@@ -8,6 +8,7 @@
 #include "random.h"
 #include "sample.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,6 +306,49 @@ static void test_schedule(void)
     case_end("");
 }
 
+/* The rates that the reference's own program logged, to the last bit. The flags of its runs are
+   those of the folder's README. */
+static void test_logged_rates(const char *shared, const char *run, int64_t steps)
+{
+    struct optim_config o = OPTIM_DEFAULT;
+    char path[4096], line[1 << 16];
+    int64_t seen = 0;
+    o.adamw.lr = 3e-3;
+    o.adamw.lr_warmup_steps = 10;
+    o.adamw.lr_decay_steps = steps;
+    snprintf(path, sizeof path, "%s/golden/run/%s/run.jsonl", shared, run);
+    case_begin(path + strlen(shared) + 1);
+    FILE *f = fopen(path, "r");
+    CHECK(f);
+    while (f && fgets(line, sizeof line, f)) {
+        json_t *object = json_loads(line, 0, NULL);
+        const json_t *rate = json_object_get(object, "Learning Rate");
+        int64_t step = json_integer_value(json_object_get(object, "step"));
+        if (rate) {
+            CHECK(step == ++seen);
+            CHECK((double)optim_lr(&o, step) == json_real_value(rate));
+        }
+        json_decref(object);
+    }
+    CHECK(seen == steps);
+    if (f)
+        fclose(f);
+    case_end("");
+}
+
+static void test_all_logged_rates(void)
+{
+    const char *shared = getenv("TTT_SHARED");
+    if (!shared || !*shared) {
+        case_skip("logged rates", "TTT_SHARED names no folder with the full reference outputs");
+        return;
+    }
+    test_logged_rates(shared, "linear", 60);
+    test_logged_rates(shared, "mlp", 60);
+    test_logged_rates(shared, "attention", 60);
+    test_logged_rates(shared, "llama2", 40);
+}
+
 /* ---- samples ------------------------------------------------------------------------------- */
 
 /* How often each of 4 ids comes in 4000 draws. */
@@ -385,6 +429,7 @@ int main(void)
     test_random();
     test_start();
     test_schedule();
+    test_all_logged_rates();
     test_samples();
     test_plan();
     device_close();

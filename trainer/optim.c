@@ -68,19 +68,22 @@ int optim_check(const struct optim_config *o)
 
 /* ---- schedules ---------------------------------------------------------------------------- */
 
-/* Linear from init_lr to lr over the warm-up, then half a cosine to end_lr. */
+/* Linear from init_lr to lr over the warm-up, then half a cosine to end_lr. The logged rates are
+   the reference's to the last bit: its compiler, XLA, turns divisions by constants into products
+   with their reciprocals and contracts a product and a sum into one rounding, so the same is
+   spelt out here. */
 static float cosine_lr(const struct optim_adamw *o, int64_t updates)
 {
-    float init = (float)(o->init_lr - o->lr), peak = (float)o->lr;
+    float peak = (float)o->lr;
     int64_t warm = o->lr_warmup_steps, after = o->lr_decay_steps - warm;
     if (updates < warm) {
-        float left = 1 - (float)updates / (float)warm;
-        return init * left + peak;
+        float left = fmaf(-(float)updates, 1.0f / (float)warm, 1);
+        return fmaf((float)(o->init_lr - o->lr), left, peak);
     }
     int64_t q = updates - warm < after ? updates - warm : after;
     double floor = o->lr == 0 ? 0 : o->end_lr / o->lr;
-    float wave = 0.5f * (1 + cosf((float)M_PI * (float)q / (float)after));
-    return peak * ((float)(1 - floor) * wave + (float)floor);
+    float wave = 0.5f * (1 + cosf((float)q * ((float)M_PI * (1.0f / (float)after))));
+    return peak * fmaf((float)(1 - floor), wave, (float)floor);
 }
 
 /* Level over the warm-up, then falling with the root of the updates. */
