@@ -29,6 +29,38 @@ INLINE void pair_weights(float *p, const float *a, const float *t, const float *
         }
 }
 
+/* y [rows][n] = x [rows][m] W + b */
+INLINE void layer(float *y, const float *x, const float *w, const float *b, int rows, const int m,
+                  const int n)
+{
+    rows_fill(y, b, rows, n);
+    product(y, x, m, 1, w, rows, n, m, true);
+}
+
+/* y [n] = x [m] W + b for one row, the sums in registers; n a multiple of 16. */
+INLINE void layer_row_part(float *y, const float *x, const float *w, const float *b, const int m,
+                           const int n, const int vectors)
+{
+    vector sum[4];
+    for (int j = 0; j < vectors; j++)
+        sum[j] = *(const vector *)(b + j * LANES);
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < vectors; j++)
+            sum[j] += x[i] * *(const vector *)(w + i * n + j * LANES);
+    for (int j = 0; j < vectors; j++)
+        *(vector *)(y + j * LANES) = sum[j];
+}
+
+INLINE void layer_row(float *y, const float *x, const float *w, const float *b, const int m,
+                      const int n)
+{
+    int j = 0;
+    for (; j + 4 * LANES <= n; j += 4 * LANES)
+        layer_row_part(y + j, x, w + j, b + j, m, n, 4);
+    for (; j < n; j += LANES)
+        layer_row_part(y + j, x, w + j, b + j, m, n, 1);
+}
+
 /* z becomes its normalised self; returns the inverse deviation. */
 INLINE float row_normalise(float *z, float eps, const int f)
 {

@@ -29,14 +29,6 @@ INLINE void mlp_begin(float *state, const struct ttt_params *p, int h, const int
     memcpy(m.b2, p->b2 + (size_t)h * f, sizeof *state * f);
 }
 
-/* y [rows][n] = x [rows][m] W + b */
-INLINE void layer(float *y, const float *x, const float *w, const float *b, int rows, const int m,
-                  const int n)
-{
-    rows_fill(y, b, rows, n);
-    product(y, x, m, 1, w, rows, n, m, true);
-}
-
 /* y [rows][n] = x [rows][m] W^T for W [n][m]. W is large, so it is x and y that are transposed: xt
    [m][rows] and yt [n][rows] are room. */
 INLINE void layer_back(float *y, float *yt, float *xt, const float *x, const float *w, int rows,
@@ -45,6 +37,18 @@ INLINE void layer_back(float *y, float *yt, float *xt, const float *x, const flo
     transpose(xt, x, rows, m);
     product(yt, w, m, 1, xt, n, rows, m, false);
     transpose(y, yt, n, rows);
+}
+
+/* y [n] = x [m] W^T for W [n][m], one row. */
+INLINE void layer_row_back(float *y, const float *x, const float *w, const int m, const int n)
+{
+    for (int i = 0; i < n; i++) {
+        float dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int c = 0; c < m; c++)
+            dot += w[i * m + c] * x[c];
+        y[i] = dot;
+    }
 }
 
 /* What a mini-batch learns from. Rows of padding are 0 in g1 and g2, whatever in the others. */
@@ -69,6 +73,14 @@ INLINE void mlp_learn(const struct mlp_learned *l, float *yt, float *gt, const f
         l->r[j] = row_gradient(l->xh + j * f, l->e + j * f, l->g2 + j * f, x + j * f, v + j * f,
                                scale, bias, eps, f);
     layer_back(l->h, yt, gt, l->g2, m->w2, padded, f, 4 * f);
+}
+
+/* G1, from H: times gelu'(Z1). h and z1 [padded][4f] */
+INLINE void mlp_slope(float *h, const float *z1, int padded, const int f)
+{
+#pragma omp simd
+    for (int i = 0; i < padded * 4 * f; i++)
+        h[i] *= gelu_first(z1[i], gelu_sigmoid(z1[i]));
 }
 
 /* The state learns: s are the tokens' step sizes, scaled [padded][f] is room. */

@@ -1,13 +1,7 @@
-/* ttt_linear_bwd.c -- the inner loop of TTT-Linear, backward.
-
-   A chain is one head of one sequence. It walks its kept groups from the last to the first: replay
-   the group's states from the kept one, then go back through its mini-batches. */
-#include "chunk.h"
+/* ttt_linear_bwd.c -- the inner loop of TTT-Linear, backward. */
 #include "device.h"
-#include "inner.h"
+#include "inner_bwd.h"
 #include "kernels.h"
-
-#include <omp.h>
 
 /* One thread's scratch. Rows of keys come first in a tile of 2 padded rows, then those of queries.
  */
@@ -23,11 +17,6 @@ struct arena {
     float *xh, *e, *g, *r;
 };
 
-/* Gradients of the parameters from one chain, in the workspace until they are summed. */
-struct partial {
-    float *state, *scale, *bias, *t;
-};
-
 static size_t group_floats(const struct ttt_shape *s)
 {
     size_t f = s->head_dim, padded = inner_padded(s->mini_batch);
@@ -41,26 +30,9 @@ static size_t arena_floats(const struct ttt_shape *s)
            group_floats(s) * s->keep_every;
 }
 
-static size_t partial_floats(const struct ttt_shape *s)
-{
-    return lines(ttt_linear_state_floats(s->head_dim) + 2 * (size_t)s->head_dim + s->mini_batch);
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Also enough for the two that can need more where the model is small: the sums of a convolution's
-   gradients, and the errors that ttt_linear_stats collects over a long sequence. */
 size_t ttt_linear_bwd_workspace_bytes(const struct ttt_shape *s)
 {
-    size_t chains = (size_t)s->batch * s->heads, width = (size_t)s->heads * s->head_dim;
-    size_t arenas = sizeof(float) * arena_floats(s) * omp_get_max_threads();
-    size_t partials = sizeof(float) * partial_floats(s) * chains;
-    size_t errors = 3 * sizeof(double) * (s->seq / s->mini_batch) * chains;
-    size_t sums = sizeof(float) * CHUNKS * (CONV_WIDTH + 1) * width;
-    return larger(arenas + larger(partials, errors), sums);
+    return backward_workspace_bytes(arena_floats(s), ttt_linear_state_floats(s->head_dim), s);
 }
 
 static struct arena arena_lay(float *at, const struct ttt_shape *s)
@@ -90,68 +62,6 @@ static struct arena arena_lay(float *at, const struct ttt_shape *s)
     a.g = a.e + tile * group;
     a.r = a.g + tile * group;
     return a;
-}
-
-static struct partial partial_lay(float *at, const struct ttt_shape *s)
-{
-    struct partial p;
-    p.state = at;
-    p.scale = at + ttt_linear_state_floats(s->head_dim);
-    p.bias = p.scale + s->head_dim;
-    p.t = p.bias + s->head_dim;
-    return p;
-}
-
-/* The second-order step: gradient dg of G back to Z, e and the norm's parameters. On return dz is
-   set and dg holds de. */
-INLINE void row_gradient_bwd(float *dz, float *dg, float *dscale, float *dbias, const float *g,
-                             const float *xh, float r, const float *e, const float *scale,
-                             const int f)
-{
-    float ux = 0, dgx = 0, dgg = 0;
-#pragma omp simd reduction(+ : ux, dgx, dgg)
-    for (int c = 0; c < f; c++) {
-        ux += scale[c] * e[c] * xh[c];
-        dgx += dg[c] * xh[c];
-        dgg += dg[c] * g[c];
-    }
-    float mean_ux = ux / f, mean_dgx = dgx / f, mean_dgg = dgg / f;
-    float du[96], dxh[96];
-    row_lnv(du, dg, xh, r, f);
-#pragma omp simd
-    for (int c = 0; c < f; c++) {
-        float de = scale[c] * du[c];
-        dxh[c] = scale[c] * de - r * (dg[c] * mean_ux + scale[c] * e[c] * mean_dgx);
-        dscale[c] += du[c] * e[c] + de * xh[c];
-        dbias[c] += de;
-        dg[c] = de;
-    }
-    row_lnv(dz, dxh, xh, r, f);
-#pragma omp simd
-    for (int c = 0; c < f; c++)
-        dz[c] -= r * xh[c] * mean_dgg;
-}
-
-/* What stays the same from one mini-batch of a chain to the next. */
-struct chain {
-    int batch, h;
-    const real *q, *k, *v, *dout;
-    real *dq, *dk, *dv;
-    const float *sigma; /* this chain's, [seq] */
-    float *dsigma;
-    const float *scale, *bias;
-    float t[INNER_TOKENS_MAX];
-    struct partial to;
-    const struct ttt_shape *s;
-};
-
-INLINE void step_sizes(float *rate, float *step, const struct chain *n, int c)
-{
-    int tokens = n->s->mini_batch;
-    for (int j = 0; j < tokens; j++) {
-        rate[j] = n->s->rate * n->sigma[c * tokens + j];
-        step[j] = n->t[tokens - 1] * rate[j];
-    }
 }
 
 /* Mini-batch c, the i-th of its group: xh, e, G, r from its state, and the state of the next. */
@@ -184,13 +94,12 @@ INLINE void replay(const int f, struct arena *a, const struct chain *n, int c, i
 }
 
 /* Read one mini-batch's outputs again and take their gradient back to Zb and to the pairs (i, j).
-   Leaves dZb, p, a1, dp = dE and dA (in a1), and the rows' part of dQ. */
+   Leaves dZb, p, dA (in a1) and the rows' part of dQ. */
 INLINE void outputs_bwd(const int f, struct arena *a, const struct chain *n, size_t at,
                         const float *w, const float *g, const float *rate, float *dt, float *drate)
 {
     const struct ttt_shape *s = n->s;
     const int tokens = s->mini_batch, padded = inner_padded(tokens), tile = padded * f;
-    const size_t stride = (size_t)s->heads * f;
     const float *b = w + f * f;
     float *queries = a->xq + tile, *dq = a->dxq + tile, *dzb = a->dz + tile;
 
@@ -200,35 +109,10 @@ INLINE void outputs_bwd(const int f, struct arena *a, const struct chain *n, siz
     rows_fill(a->zb, b, padded, f);
     product(a->zb, queries, f, 1, w, padded, f, f, true);
     product(a->zb, a->p, padded, 1, g, padded, f, padded, true);
-    for (int i = 0; i < tokens; i++) {
-        float *xb = a->zb + i * f, u[96];
-        const real *dout = n->dout + at + i * stride;
-        float r = row_normalise(xb, s->eps, f);
-#pragma omp simd
-        for (int c = 0; c < f; c++) {
-            dq[i * f + c] = dout[c];
-            n->to.scale[c] += dout[c] * xb[c];
-            n->to.bias[c] += dout[c];
-            u[c] = n->scale[c] * dout[c];
-        }
-        row_lnv(dzb + i * f, u, xb, r, f);
-    }
+    outputs_rows_bwd(a->zb, dq, dzb, n, at, f);
     transpose(a->gt, g, padded, f);
     product(a->dp, dzb, f, 1, a->gt, padded, padded, f, false);
-    /* Outside the pairs j <= i of real tokens all of this is 0. */
-    for (int i = 0; i < padded; i++) {
-        float *de = a->dp + i * padded, *da = a->a1 + i * padded, sum = 0, ti = n->t[i];
-#pragma omp simd reduction(+ : sum)
-        for (int j = 0; j < padded; j++) {
-            float dp = j <= i ? -de[j] : 0;
-            de[j] = dp * (da[j] + 1);
-            da[j] = dp * ti * rate[j];
-            drate[j] += de[j] * ti;
-            sum += de[j] * rate[j];
-        }
-        if (i < tokens)
-            dt[i] += sum;
-    }
+    pairs_bwd(a->a1, a->dp, n->t, rate, dt, drate, tokens, padded);
 }
 
 /* Mini-batch c, the i-th of its replayed group. */
@@ -261,18 +145,7 @@ INLINE void step_bwd(const int f, struct arena *a, const struct chain *n, int c,
     float *y = a->zb, *sg = a->tmp;
     rows_fill(y, a->db, padded, f);
     product(y, keys, f, 1, a->dw, padded, f, f, true);
-    for (int j = 0; j < tokens; j++) {
-        float dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (int x = 0; x < f; x++) {
-            dot += g[j * f + x] * y[j * f + x];
-            a->dg[j * f + x] -= step[j] * y[j * f + x];
-            sg[j * f + x] = -step[j] * g[j * f + x];
-        }
-        drate[j] -= dot * n->t[tokens - 1];
-        n->to.t[tokens - 1] -= dot * rate[j];
-    }
-    memset(sg + tokens * f, 0, sizeof *sg * (padded - tokens) * f);
+    update_rows_bwd(a->dg, sg, g, y, step, rate, n, drate, f);
     transpose(a->wt, a->dw, f, f);
     product(dx, sg, f, 1, a->wt, padded, f, f, true);
 
@@ -320,35 +193,6 @@ INLINE void chain_bwd(const int f, struct arena *a, const struct chain *n, const
     memcpy(n->to.state, a->dw, sizeof *a->dw * state);
 }
 
-/* Add the chains' gradients, sequence by sequence. */
-static void parameters_add(const struct ttt_params *d, float *partials, const struct ttt_params *p,
-                           const struct ttt_shape *s)
-{
-    int f = s->head_dim, tokens = s->mini_batch;
-    size_t size = partial_floats(s);
-#pragma omp parallel for schedule(static)
-    for (int h = 0; h < s->heads; h++)
-        for (int b = 0; b < s->batch; b++) {
-            struct partial from = partial_lay(partials + ((size_t)b * s->heads + h) * size, s);
-            for (int i = 0; i < f * f; i++)
-                d->w1[(size_t)h * f * f + i] += from.state[i];
-            for (int i = 0; i < f; i++) {
-                d->b1[h * f + i] += from.state[f * f + i];
-                d->norm_scale[h * f + i] += from.scale[i];
-                d->norm_bias[h * f + i] += from.bias[i];
-            }
-        }
-    float t[INNER_TOKENS_MAX];
-    token_weights(t, p->token_idx, tokens);
-    for (int i = 0; i < tokens; i++) {
-        double sum = 0;
-        for (int chain = 0; chain < s->batch * s->heads; chain++)
-            sum += partial_lay(partials + chain * size, s).t[i];
-        if (t[i] > 0) /* no gradient where the weight was clipped */
-            d->token_idx[i] += (float)sum;
-    }
-}
-
 void ttt_linear_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct ttt_params *d,
                     const real *dout, const float *dlast, const real *q, const real *k,
                     const real *v, const float *sigma, const float *kept,
@@ -356,8 +200,8 @@ void ttt_linear_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct tt
 {
     shape_check(s);
     int chains = s->batch * s->heads, steps = s->seq / s->mini_batch;
-    size_t arena = arena_floats(s), partial = partial_floats(s);
-    size_t state = ttt_linear_state_floats(s->head_dim);
+    size_t arena = arena_floats(s), state = ttt_linear_state_floats(s->head_dim);
+    size_t partial = partial_floats(state, s);
     size_t groups = (steps + s->keep_every - 1) / s->keep_every;
     float *work = device_workspace(ttt_linear_bwd_workspace_bytes(s));
     float *partials = work + arena * omp_get_max_threads();
@@ -367,26 +211,11 @@ void ttt_linear_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct tt
         struct arena a = arena_lay(work + arena * omp_get_thread_num(), s);
 #pragma omp for schedule(dynamic)
         for (int i = 0; i < chains; i++) {
-            int h = i % s->heads;
-            struct chain n = {.batch = i / s->heads,
-                              .h = h,
-                              .q = q,
-                              .k = k,
-                              .v = v,
-                              .dout = dout,
-                              .dq = dq,
-                              .dk = dk,
-                              .dv = dv,
-                              .sigma = sigma + (size_t)i * s->seq,
-                              .dsigma = dsigma + (size_t)i * s->seq,
-                              .scale = p->norm_scale + h * s->head_dim,
-                              .bias = p->norm_bias + h * s->head_dim,
-                              .to = partial_lay(partials + i * partial, s),
-                              .s = s};
-            token_weights(n.t, p->token_idx, s->mini_batch);
+            struct chain n =
+                chain_at(i, dq, dk, dv, dsigma, dout, q, k, v, sigma, partials, state, p, s);
             WITH_HEAD_DIM(s->head_dim, chain_bwd, &a, &n, kept + i * groups * state,
                           dlast ? dlast + i * state : NULL);
         }
     }
-    parameters_add(d, partials, p, s);
+    parameters_add(d, partials, state, p, s);
 }

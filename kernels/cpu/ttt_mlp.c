@@ -123,9 +123,7 @@ INLINE void head(const int f, struct arena *a, int batch, int h, real *out, floa
         }
         layer(a->z1, a->xq, m.w1, m.b1, 2 * padded, f, 4 * f);
         mlp_learn(&l, a->wide, a->gt, a->xq, a->v, &m, scale, bias, s->eps, tokens, padded, f);
-#pragma omp simd
-        for (int i = 0; i < padded * 4 * f; i++)
-            a->g1[i] *= gelu_first(a->z1[i], gelu_sigmoid(a->z1[i]));
+        mlp_slope(a->g1, a->z1, padded, f);
         outputs(f, a, &m, t, rate, padded);
         for (int i = 0; i < tokens; i++) {
             float *zi = a->zb + i * f;
