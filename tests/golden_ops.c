@@ -254,6 +254,22 @@ static void run_adamw(void)
     }
 }
 
+/* The files have these arrays as the operation does, [batch][seq][heads][f]. */
+static void run_attention(void)
+{
+    int batch = dim("in/q", 0), seq = dim("in/q", 1), heads = dim("in/q", 2), f = dim("in/q", 3);
+    real *q = reals_in("in/q"), *k = reals_in("in/k"), *v = reals_in("in/v");
+    real *out = room("in/q", sizeof *out), *dq = room("in/q", sizeof *dq);
+    real *dk = room("in/k", sizeof *dk), *dv = room("in/v", sizeof *dv);
+    float *lse = lot_alloc(sizeof *lse * batch * heads * seq);
+    attention_fwd(out, lse, q, k, v, batch, seq, heads, f);
+    attention_bwd(dq, dk, dv, reals_in("dout/o"), out, lse, q, k, v, batch, seq, heads, f);
+    expect_reals("out/o", out);
+    expect_reals("din/q", dq);
+    expect_reals("din/k", dk);
+    expect_reals("din/v", dv);
+}
+
 /* ---- the inner loop ------------------------------------------------------------------------ */
 
 /* The files have [batch][heads][seq][f], the operations [batch][seq][heads][f]. */
@@ -286,34 +302,62 @@ static void expect_sequence(const char *name, const real *got, const struct ttt_
     near_host(name, tokens_first(get_reals(got, count), s, true), doubles(want, count), count);
 }
 
-/* The final state is one array here, two tensors in the file. */
-static void expect_state(const float *last, const struct ttt_shape *s)
+/* The inner state is one array here, a tensor a part in the files: w1, b1 and the MLP's w2, b2. */
+struct part {
+    const char *name;
+    size_t floats; /* of one sequence and head */
+};
+
+static int state_parts(struct part parts[4], const struct ttt_shape *s, bool mlp)
 {
-    size_t f = s->head_dim, size = ttt_linear_state_floats(s->head_dim);
-    size_t chains = (size_t)s->batch * s->heads, w_count, b_count;
-    const float *w = floats("out/final_W1", &w_count), *b = floats("out/final_b1", &b_count);
-    const float *state = get_floats(last, chains * size);
-    float *got_w = lot_malloc(sizeof *got_w * w_count),
-          *got_b = lot_malloc(sizeof *got_b * b_count);
-    for (size_t i = 0; i < chains; i++) {
-        memcpy(got_w + i * f * f, state + i * size, sizeof *w * f * f);
-        memcpy(got_b + i * f, state + i * size + f * f, sizeof *b * f);
-    }
-    near_host("out/final_W1", got_w, doubles(w, w_count), w_count);
-    near_host("out/final_b1", got_b, doubles(b, b_count), b_count);
+    size_t f = s->head_dim, hidden = mlp ? 4 * f : f;
+    parts[0] = (struct part){"W1", f * hidden};
+    parts[1] = (struct part){"b1", hidden};
+    parts[2] = (struct part){"W2", hidden * f};
+    parts[3] = (struct part){"b2", f};
+    return mlp ? 4 : 2;
 }
 
-static float *state_gradient(const struct ttt_shape *s)
+static size_t state_floats(const struct ttt_shape *s, bool mlp)
 {
-    size_t f = s->head_dim, size = ttt_linear_state_floats(s->head_dim);
-    size_t chains = (size_t)s->batch * s->heads;
-    const float *w = floats("dout/final_W1", NULL), *b = floats("dout/final_b1", NULL);
-    float *both = lot_malloc(sizeof *both * chains * size);
-    for (size_t i = 0; i < chains; i++) {
-        memcpy(both + i * size, w + i * f * f, sizeof *w * f * f);
-        memcpy(both + i * size + f * f, b + i * f, sizeof *b * f);
+    return mlp ? ttt_mlp_state_floats(s->head_dim) : ttt_linear_state_floats(s->head_dim);
+}
+
+static void expect_state(const float *last, const struct ttt_shape *s, bool mlp)
+{
+    struct part parts[4];
+    int n = state_parts(parts, s, mlp);
+    size_t size = state_floats(s, mlp), chains = (size_t)s->batch * s->heads, at = 0;
+    const float *state = get_floats(last, chains * size);
+    for (int i = 0; i < n; i++) {
+        char name[32];
+        size_t count;
+        snprintf(name, sizeof name, "out/final_%s", parts[i].name);
+        const float *want = floats(name, &count);
+        float *got = lot_malloc(sizeof *got * count);
+        for (size_t c = 0; c < chains; c++)
+            memcpy(got + c * parts[i].floats, state + c * size + at, sizeof *got * parts[i].floats);
+        near_host(name, got, doubles(want, count), count);
+        at += parts[i].floats;
     }
-    return put_floats(both, chains * size);
+}
+
+static float *state_gradient(const struct ttt_shape *s, bool mlp)
+{
+    struct part parts[4];
+    int n = state_parts(parts, s, mlp);
+    size_t size = state_floats(s, mlp), chains = (size_t)s->batch * s->heads, at = 0;
+    float *state = lot_malloc(sizeof *state * chains * size);
+    for (int i = 0; i < n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "dout/final_%s", parts[i].name);
+        const float *from = floats(name, NULL);
+        for (size_t c = 0; c < chains; c++)
+            memcpy(state + c * size + at, from + c * parts[i].floats,
+                   sizeof *from * parts[i].floats);
+        at += parts[i].floats;
+    }
+    return put_floats(state, chains * size);
 }
 
 /* The gradient of token_idx. With mini-batches of one token it is a single number, the sum of one
@@ -336,7 +380,7 @@ static void expect_token_idx(const float *got, const struct ttt_shape *s)
     worst_take("din/token_idx (against its terms)", error / sqrt(squares), tolerance());
 }
 
-static void run_ttt_linear(void)
+static void run_ttt(bool mlp)
 {
     struct ttt_shape s = {.batch = dim("in/q", 0),
                           .heads = dim("in/q", 1),
@@ -347,12 +391,15 @@ static void run_ttt_linear(void)
                           .eps = 1e-6f};
     s.rate = floats("base_lr", NULL)[0] / (float)s.head_dim;
     size_t chains = (size_t)s.batch * s.heads;
+    size_t kept_floats = mlp ? ttt_mlp_kept_floats(&s) : ttt_linear_kept_floats(&s);
     real *q = sequence_in("in/q", &s), *k = sequence_in("in/k", &s), *v = sequence_in("in/v", &s);
     real *out = room("in/q", sizeof *out), *dq = room("in/q", sizeof *dq);
     real *dk = room("in/k", sizeof *dk), *dv = room("in/v", sizeof *dv);
+    real *dout = sequence_in("dout/o", &s);
     float *sigma = floats_in("in/sigma"), *dsigma = room("in/sigma", sizeof *dsigma);
-    float *kept = lot_alloc(sizeof *kept * ttt_linear_kept_floats(&s));
-    float *last = lot_alloc(sizeof *last * chains * ttt_linear_state_floats(s.head_dim));
+    float *kept = lot_alloc(sizeof *kept * kept_floats);
+    float *last = lot_alloc(sizeof *last * chains * state_floats(&s, mlp));
+    float *dlast = state_gradient(&s, mlp);
     struct ttt_params p = {.token_idx = floats_in("in/token_idx"),
                            .norm_scale = floats_in("in/ttt_norm_scale"),
                            .norm_bias = floats_in("in/ttt_norm_bias"),
@@ -363,11 +410,21 @@ static void run_ttt_linear(void)
                            .norm_bias = room("in/ttt_norm_bias", sizeof(float)),
                            .w1 = room("in/W1", sizeof(float)),
                            .b1 = room("in/b1", sizeof(float))};
-    ttt_linear_fwd(out, kept, last, q, k, v, sigma, &p, &s);
-    ttt_linear_bwd(dq, dk, dv, dsigma, &d, sequence_in("dout/o", &s), state_gradient(&s), q, k, v,
-                   sigma, kept, &p, &s);
+    if (mlp) {
+        p.w2 = floats_in("in/W2");
+        p.b2 = floats_in("in/b2");
+        d.w2 = room("in/W2", sizeof(float));
+        d.b2 = room("in/b2", sizeof(float));
+        ttt_mlp_fwd(out, kept, last, q, k, v, sigma, &p, &s);
+        ttt_mlp_bwd(dq, dk, dv, dsigma, &d, dout, dlast, q, k, v, sigma, kept, &p, &s);
+        expect_floats("din/W2", d.w2);
+        expect_floats("din/b2", d.b2);
+    } else {
+        ttt_linear_fwd(out, kept, last, q, k, v, sigma, &p, &s);
+        ttt_linear_bwd(dq, dk, dv, dsigma, &d, dout, dlast, q, k, v, sigma, kept, &p, &s);
+    }
     expect_sequence("out/o", out, &s);
-    expect_state(last, &s);
+    expect_state(last, &s, mlp);
     expect_sequence("din/q", dq, &s);
     expect_sequence("din/k", dk, &s);
     expect_sequence("din/v", dv, &s);
@@ -379,9 +436,19 @@ static void run_ttt_linear(void)
     expect_floats("din/b1", d.b1);
 }
 
+static void run_ttt_linear(void)
+{
+    run_ttt(false);
+}
+
+static void run_ttt_mlp(void)
+{
+    run_ttt(true);
+}
+
 /* ---- files --------------------------------------------------------------------------------- */
 
-/* By the start of a name; the longer first. NULL: kernels.h has no such operation. */
+/* By the start of a name; the longer first. */
 static const struct {
     const char *prefix;
     void (*run)(void);
@@ -391,7 +458,7 @@ static const struct {
     {"gelu_gate", run_gelu_gate}, {"gelu", run_gelu},
     {"swiglu", run_swiglu},       {"cross_entropy", run_cross_entropy},
     {"adamw", run_adamw},         {"ttt_linear", run_ttt_linear},
-    {"attention", NULL},          {"ttt_mlp", NULL},
+    {"attention", run_attention}, {"ttt_mlp", run_ttt_mlp},
 };
 
 static void run_file(const char *dir, const char *name)
@@ -400,10 +467,6 @@ static void run_file(const char *dir, const char *name)
     size_t i = 0, n = sizeof kinds / sizeof *kinds;
     while (i < n && strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
         i++;
-    if (i < n && !kinds[i].run) {
-        case_skip(name, "kernels.h has no such operation yet");
-        return;
-    }
     case_begin(name);
     worst_begin();
     snprintf(path, sizeof path, "%s/%s.safetensors", dir, name);
