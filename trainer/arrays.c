@@ -1,11 +1,12 @@
 /* arrays.c -- families of parameter-shaped arrays to a safetensors file and back. */
 #include "arrays.h"
 #include "device.h"
+#include "match.h"
 #include "tensors.h"
 
 #include <stdlib.h>
 
-enum { PIECE_FLOATS = 1 << 20, FULL_NAME_BYTES = PARAM_NAME_BYTES + 16, TOLD = 5 };
+enum { PIECE_FLOATS = 1 << 20, FULL_NAME_BYTES = PARAM_NAME_BYTES + 16 };
 
 /* What the file of some families has to hold: entry f * p->count + i is parameter i of family f. */
 struct listing {
@@ -79,67 +80,12 @@ int arrays_save(const char *path, const struct params *p, const struct arrays_fa
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-/* Names for a sentence: the first few, and how many more. */
-struct names {
-    char text[512];
-    size_t used;
-    int count;
-};
-
-static void tell(struct names *n, const char *name)
-{
-    if (n->count++ < TOLD && n->used < sizeof n->text)
-        n->used += (size_t)snprintf(n->text + n->used, sizeof n->text - n->used, "%s%s",
-                                    n->count > 1 ? ", " : "", name);
-    else if (n->count == TOLD + 1 && n->used < sizeof n->text)
-        n->used += (size_t)snprintf(n->text + n->used, sizeof n->text - n->used, ", ...");
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
-}
-
-/* Every name on both sides, or a sentence that lists the others. */
-static int check_names(const struct listing *l, const struct tensors *t, const char *path)
-{
-    struct names missing = {0}, extra = {0};
-    struct tensor *sorted = malloc(((size_t)l->count + 1) * sizeof *sorted);
-    if (!sorted)
-        return fail("%s: out of memory", path);
-    memcpy(sorted, l->tensor, (size_t)l->count * sizeof *sorted);
-    qsort(sorted, (size_t)l->count, sizeof *sorted, by_name);
-    for (int i = 0; i < t->count; i++)
-        if (!bsearch(&t->list[i], sorted, (size_t)l->count, sizeof *sorted, by_name))
-            tell(&extra, t->list[i].name);
-    free(sorted);
-    for (int e = 0; e < l->count; e++)
-        if (!tensors_find(t, l->name[e]))
-            tell(&missing, l->name[e]);
-    if (missing.count && extra.count)
-        return fail("%s: not this model's: %d tensors missing (%s), %d too many (%s)", path,
-                    missing.count, missing.text, extra.count, extra.text);
-    if (missing.count)
-        return fail("%s: not this model's: %d tensors missing (%s)", path, missing.count,
-                    missing.text);
-    if (extra.count)
-        return fail("%s: not this model's: %d tensors too many (%s)", path, extra.count,
-                    extra.text);
-    return 0;
-}
-
 static int check_kind(const struct tensor *want, const struct tensor *have, const char *path)
 {
-    char a[192], b[192];
     if (have->dtype != TENSOR_F32)
         return fail("%s: tensor %s is %s; expected F32", path, have->name,
                     tensor_dtype_name(have->dtype));
-    if (have->dims != want->dims ||
-        memcmp(have->shape, want->shape, (size_t)have->dims * sizeof *have->shape))
-        return fail("%s: tensor %s has the shape %s, but this model's is %s", path, have->name,
-                    tensor_shape_text(a, sizeof a, have->shape, have->dims),
-                    tensor_shape_text(b, sizeof b, want->shape, want->dims));
-    return 0;
+    return match_shape(path, want, have);
 }
 
 int arrays_load(const char *path, const struct params *p, const struct arrays_family *family,
@@ -149,7 +95,10 @@ int arrays_load(const char *path, const struct params *p, const struct arrays_fa
     if (tensors_open(&t, path))
         return -1;
     struct listing l;
-    int status = list_open(&l, p, family, families) || check_names(&l, &t, path) ? -1 : 0;
+    int status =
+        list_open(&l, p, family, families) || match_names(path, l.tensor, l.count, t.list, t.count)
+            ? -1
+            : 0;
     for (int e = 0; e < l.count && !status; e++)
         status = check_kind(&l.tensor[e], tensors_find(&t, l.name[e]), path);
     if (!status && digest && strcmp(xxh3_of(t.map.data, t.map.bytes).hex, digest->hex))
