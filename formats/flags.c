@@ -376,6 +376,18 @@ char **flags_parse(int argc, char **argv, const struct program *p, int *operand_
     return argv;
 }
 
+/* A value's own line ends are followed by a blank: such a line goes on the one before. */
+static void write_line(const char *name, const char *text, FILE *to)
+{
+    fprintf(to, "--%s=", name);
+    for (; *text; text++) {
+        putc(*text, to);
+        if (*text == '\n')
+            putc(' ', to);
+    }
+    putc('\n', to);
+}
+
 void flags_write(const struct program *p, FILE *to)
 {
     char value[4096];
@@ -384,8 +396,8 @@ void flags_write(const struct program *p, FILE *to)
             continue;
         const struct flag_list *list = f->value;
         for (int i = 0; f->kind == FLAG_LIST && i < list->count; i++)
-            fprintf(to, "--%s=%s\n", f->name, list->items[i]);
+            write_line(f->name, list->items[i], to);
         if (f->kind != FLAG_LIST)
-            fprintf(to, "--%s=%s\n", f->name, flag_text(f, value, sizeof value));
+            write_line(f->name, flag_text(f, value, sizeof value), to);
     }
 }

@@ -57,7 +57,8 @@ _Noreturn void misuse(const char *fmt, ...) __attribute__((format(printf, 1, 2))
 /* Give one flag its value from text, as a line of a config file does. -1 with why(). */
 must_check int flag_set(struct flag *f, const char *text);
 
-/* Every flag as "--name=value", one a line, in the table's order; the text restores the run. */
+/* Every flag as "--name=value", one a line, in the table's order; the text restores the run. A line
+   that begins with a blank is the next line of the value before, without that blank. */
 void flags_write(const struct program *p, FILE *to);
 
 /* The value as flags_write prints it, into buf; returns buf. */

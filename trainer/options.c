@@ -181,6 +181,24 @@ static void take_line(char *line, const char *path, int number)
     f->given = false; /* what people type counts as given; a resolved default does not */
 }
 
+/* End the line, and with it those that begin with a blank, which go on it (flags_write). Returns
+   what follows, NULL at the end. */
+static char *cut_line(char *line, int *lines)
+{
+    char *to = line, *at = line;
+    *lines = 1;
+    while (*at && !(at[0] == '\n' && at[1] != ' ')) {
+        *to++ = *at;
+        if (*at++ == '\n') {
+            at++;
+            ++*lines;
+        }
+    }
+    char *next = *at ? at + 1 : NULL;
+    *to = 0;
+    return next;
+}
+
 static void read_flagfile(const char *path)
 {
     static char *text; /* the flags' values lie in it from now on */
@@ -191,12 +209,10 @@ static void read_flagfile(const char *path)
     map_close(&m);
     if (!text)
         misuse("--flagfile: %s: out of memory", path);
-    int number = 1;
-    for (char *line = text, *next; line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = 0;
-        take_line(line, path, number++);
+    int number = 1, lines;
+    for (char *line = text, *next; line; line = next, number += lines) {
+        next = cut_line(line, &lines);
+        take_line(line, path, number);
     }
 }
 

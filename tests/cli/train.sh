@@ -155,6 +155,13 @@ else
     bad print-config
 fi
 
+# Values with line ends come back from a flag file as they were.
+update=$'dict(initializer_range=0.03,\n  rms_norm_eps=1e-5,\n\n)'
+train --exp_name=printed --print_config --update_model_config="$update" | grep -v '^--flagfile=' >"$work/out"
+sed -n '/^{/q; p' "$work/out" >"$work/lines.txt"
+"$bin/ttt-train" --flagfile="$work/lines.txt" 2>"$work/err" | grep -v '^--flagfile=' >"$work/out1"
+check flag-file-keeps-line-ends cmp -s "$work/out" "$work/out1"
+
 # ---- killed, stopped, resumed ------------------------------------------------------------------
 
 # start NAME FLAGS...: in the background; its process is $!.
