@@ -20,6 +20,8 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 TOOLS     := tokenize shuffle pack verify peek
 TRAINERS  := train generate
+# Runs no model, so that the CPU build's serves all; made where msgpack-c is.
+CONVERT   := convert
 # Tests that meet the device are made in every build; the rest say nothing about a device.
 DEVICE_TESTS := $(patsubst tests/%.c,%,$(wildcard tests/golden_ops.c tests/golden_model.c tests/device_*.c))
 HOST_TESTS   := $(filter-out $(DEVICE_TESTS),$(patsubst tests/%.c,%,$(wildcard tests/golden_*.c tests/test_*.c)))
@@ -46,6 +48,7 @@ NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextr
 LIBS.formats = -ljansson -lxxhash -lz
 LIBS.tools   = -larchive
 LIBS.kernels = $(or $(GOMP),-fopenmp) -ldl
+LIBS.convert = -lmsgpackc
 LINK     = $(CC) $(SANITIZE)
 
 BACKEND = cpu
@@ -90,7 +93,17 @@ room         = $(firstword $(subst /, ,$<))
 
 obj      = $(patsubst %,$B/obj/%.o,$1)
 SUPPORT.tools   := $(filter-out $(TOOLS:%=tools/%.c),$(wildcard tools/*.c))
-SUPPORT.trainer := $(filter-out $(TRAINERS:%=trainer/%.c),$(wildcard trainer/*.c))
+SUPPORT.trainer := $(filter-out $(patsubst %,trainer/%.c,$(TRAINERS) $(CONVERT)),$(wildcard trainer/*.c))
+SUPPORT.formats := $(wildcard formats/*.c)
+HAS_MSGPACK := $(shell $(CC) -E -x c -include msgpack.h /dev/null >/dev/null 2>&1 && echo yes)
+ifeq ($(HAS_MSGPACK),)
+SUPPORT.formats := $(filter-out formats/flax.c,$(SUPPORT.formats))
+HOST_TESTS      := $(filter-out test_flax,$(HOST_TESTS))
+CONVERT         :=
+ifeq ($(BACKEND),cpu)
+$(info ttt-convert is left out: no msgpack.h here (Debian: libmsgpack-dev))
+endif
+endif
 ifeq ($(BACKEND),cpu)
 KERNELS  := $(wildcard kernels/cpu/*.c)
 else
@@ -106,12 +119,13 @@ LIB.kernels := $B/obj/libkernels.a
 LIB.trainer := $B/obj/libtrainer.a
 
 TRAINER_BIN := $(TRAINERS:%=$B/bin/ttt-%)
+CONVERT_BIN := $(CONVERT:%=$B/bin/ttt-%)
 TOOL_BIN    := $(TOOLS:%=$B/bin/ttt-%)
 DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
 HOST_TEST_BIN   := $(HOST_TESTS:%=$B/tests/%)
 
 ifeq ($(BACKEND),cpu)
-PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN)
+PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN) $(CONVERT_BIN)
 TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN)
 else
 PROGRAMS := $(TRAINER_BIN)
@@ -147,7 +161,7 @@ endif
 $B/obj/lib%.a:
 	@rm -f $@
 	@ar rcs $@ $^
-$(LIB.formats): $(call obj,$(wildcard formats/*.c))
+$(LIB.formats): $(call obj,$(SUPPORT.formats))
 $(LIB.tools):   $(call obj,$(SUPPORT.tools))
 $(LIB.kernels): $(call obj,$(KERNELS))
 $(LIB.trainer): $(call obj,$(SUPPORT.trainer))
@@ -156,7 +170,10 @@ $(TOOL_BIN): $B/bin/ttt-%: $B/obj/tools/%.c.o $(LIB.tools) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.tools) $(LIBS.formats) -pthread -lm
 
-$(TRAINER_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+# Nothing else needs msgpack-c.
+$(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
+
+$(TRAINER_BIN) $(CONVERT_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
