@@ -137,6 +137,74 @@ static void run_inner(void)
     print_bytes("ttt_target_variance", curve, sizeof *curve * N / 16);
 }
 
+static void run_attention(void)
+{
+    size_t reals = ROWS * D * sizeof(real);
+    real *q = random_reals(NULL, ROWS * D), *k = random_reals(NULL, ROWS * D);
+    real *v = random_reals(NULL, ROWS * D), *dout = random_reals(NULL, ROWS * D);
+    real *out = lot_alloc(reals), *dq = lot_alloc(reals), *dk = lot_alloc(reals);
+    real *dv = lot_alloc(reals);
+    float *lse = lot_alloc(sizeof *lse * ROWS * H);
+    /* One sequence of all the rows: longer than a tile. */
+    attention_fwd(out, lse, q, k, v, 1, ROWS, H, F);
+    print_bytes("attention_fwd", out, reals);
+    print_bytes("attention_fwd", lse, sizeof *lse * ROWS * H);
+    attention_bwd(dq, dk, dv, dout, out, lse, q, k, v, 1, ROWS, H, F);
+    print_bytes("attention_bwd", dq, reals);
+    print_bytes("attention_bwd", dk, reals);
+    print_bytes("attention_bwd", dv, reals);
+    attention_decode(out, k, v, q, dout, dq, ROWS / B - 1, ROWS / B, B, H, F);
+    print_bytes("attention_decode", out, B * D * sizeof(real));
+}
+
+static void run_mlp(void)
+{
+    struct ttt_shape s = {.batch = B,
+                          .seq = N,
+                          .heads = H,
+                          .head_dim = F,
+                          .mini_batch = 16,
+                          .keep_every = 2,
+                          .rate = 1.0f / F,
+                          .eps = 1e-6f};
+    size_t reals = ROWS * D * sizeof(real), wide = 4 * D;
+    size_t last_bytes = B * H * ttt_mlp_state_floats(F) * sizeof(float);
+    real *q = random_reals(NULL, ROWS * D), *k = random_reals(NULL, ROWS * D);
+    real *v = random_reals(NULL, ROWS * D), *out = lot_alloc(reals);
+    real *dq = lot_alloc(reals), *dk = lot_alloc(reals), *dv = lot_alloc(reals);
+    float *sigma = random_floats(NULL, ROWS * H, 0.5f, 0.4f), *last = lot_alloc(last_bytes);
+    float *dsigma = lot_alloc(sizeof *dsigma * ROWS * H);
+    float *kept = lot_alloc(sizeof *kept * ttt_mlp_kept_floats(&s));
+    float *curve = lot_alloc(sizeof *curve * 3 * N / 16);
+    struct ttt_params p = {.token_idx = random_floats(NULL, 16, 0, 0.01f),
+                           .norm_scale = random_floats(NULL, D, 1, 0.2f),
+                           .norm_bias = random_floats(NULL, D, 0, 0.2f),
+                           .w1 = random_floats(NULL, wide * F, 0, 0.2f),
+                           .b1 = random_floats(NULL, wide, 0, 0.2f),
+                           .w2 = random_floats(NULL, wide * F, 0, 0.2f),
+                           .b2 = random_floats(NULL, D, 0, 0.2f)};
+    struct ttt_params d = {.token_idx = lot_alloc(16 * sizeof(float)),
+                           .norm_scale = lot_alloc(D * sizeof(float)),
+                           .norm_bias = lot_alloc(D * sizeof(float)),
+                           .w1 = lot_alloc(wide * F * sizeof(float)),
+                           .b1 = lot_alloc(wide * sizeof(float)),
+                           .w2 = lot_alloc(wide * F * sizeof(float)),
+                           .b2 = lot_alloc(D * sizeof(float))};
+    ttt_mlp_fwd(out, kept, last, q, k, v, sigma, &p, &s);
+    print_bytes("ttt_mlp", out, reals);
+    print_bytes("ttt_mlp", last, last_bytes);
+    ttt_mlp_bwd(dq, dk, dv, dsigma, &d, out, last, q, k, v, sigma, kept, &p, &s);
+    print_bytes("ttt_mlp_bwd", dq, reals);
+    print_bytes("ttt_mlp_bwd", dk, reals);
+    print_bytes("ttt_mlp_bwd", dv, reals);
+    print_bytes("ttt_mlp_bwd", dsigma, sizeof *dsigma * ROWS * H);
+    print_bytes("ttt_mlp_bwd", d.token_idx, 16 * sizeof(float));
+    print_bytes("ttt_mlp_bwd", d.w1, wide * F * sizeof(float));
+    print_bytes("ttt_mlp_bwd", d.b2, D * sizeof(float));
+    ttt_mlp_stats(curve, k, v, sigma, &p, &s);
+    print_bytes("ttt_mlp_stats", curve, sizeof *curve * 3 * N / 16);
+}
+
 static void run_optimiser(void)
 {
     enum { COUNT = 140001 };
@@ -178,6 +246,12 @@ static bool prints_of(struct prints *to, int threads)
         lot_free();
         run_inner();
         lot_free();
+        if (strcmp(device_kind(), "cpu") == 0) { /* no CUDA twins in this version */
+            run_attention();
+            lot_free();
+            run_mlp();
+            lot_free();
+        }
         run_optimiser();
         lot_free();
         _exit(write(ends[1], &prints, sizeof prints) != (ssize_t)sizeof prints);

@@ -1,220 +1,36 @@
-/* device_ttt.c -- the TTT operations against their definition, written token by token in double.
+/* device_ttt.c -- the TTT operations against their definition in double, inner_model.h.
 
-   The definition used here has no mini-batch matrices: token i of a mini-batch learns from its key
-   at the mini-batch's first state, and reads with that state less t_i times everything learned so
-   far. Gradients are checked by differences of this definition along random directions. */
-#include "numbers.h"
-
-/* ---- the definition ------------------------------------------------------------------------ */
-
-enum { MAX_F = 32, MAX_K = 64 };
-
-/* Host arrays of one layer; sizes as in kernels.h. */
-enum { Q, K, V, SIGMA, TOKEN_IDX, SCALE, BIAS, W1, B1, INPUTS };
-static const char *const input_names[] = {"q",     "k",    "v",  "sigma", "token_idx",
-                                          "scale", "bias", "w1", "b1"};
-
-struct layer {
-    struct ttt_shape s;
-    size_t count[INPUTS];
-    double *in[INPUTS];
-};
-
-struct result {
-    double *out;   /* as q */
-    double *last;  /* [batch][heads][state] */
-    double *curve; /* [3][steps] */
-};
-
-static void lay_norm(double *xh, double *r, const double *z, int f, double eps)
-{
-    double mean = 0, variance = 0;
-    for (int c = 0; c < f; c++)
-        mean += z[c] / f;
-    for (int c = 0; c < f; c++)
-        variance += (z[c] - mean) * (z[c] - mean) / f;
-    *r = 1 / sqrt(variance + eps);
-    for (int c = 0; c < f; c++)
-        xh[c] = (z[c] - mean) * *r;
-}
-
-/* y = scale * norm(x W + b) + bias, with state w then b; xh and r on the side */
-static void read_out(double *y, double *xh, double *r, const double *x, const double *state,
-                     const double *scale, const double *bias, int f, double eps)
-{
-    double z[MAX_F];
-    for (int c = 0; c < f; c++) {
-        z[c] = state[f * f + c];
-        for (int i = 0; i < f; i++)
-            z[c] += x[i] * state[i * f + c];
-    }
-    lay_norm(xh, r, z, f, eps);
-    for (int c = 0; c < f; c++)
-        y[c] = scale[c] * xh[c] + bias[c];
-}
-
-/* mean over the head of (model(k) - (v - k))^2 */
-static double misfit(const double *k, const double *v, const double *state, const double *scale,
-                     const double *bias, int f, double eps)
-{
-    double y[MAX_F], xh[MAX_F], r, sum = 0;
-    read_out(y, xh, &r, k, state, scale, bias, f, eps);
-    for (int c = 0; c < f; c++)
-        sum += (y[c] - v[c] + k[c]) * (y[c] - v[c] + k[c]) / f;
-    return sum;
-}
-
-static void chain(const struct layer *l, const struct result *to, int b, int h)
-{
-    const struct ttt_shape *s = &l->s;
-    int f = s->head_dim, size = f * f + f, tokens = s->mini_batch, steps = s->seq / tokens;
-    double state[MAX_F * MAX_F + MAX_F], learned[MAX_F * MAX_F + MAX_F],
-        first[MAX_F * MAX_F + MAX_F];
-    double now[MAX_F * MAX_F + MAX_F], y[MAX_F], xh[MAX_F], r, t = 0;
-    const double *scale = l->in[SCALE] + h * f, *bias = l->in[BIAS] + h * f;
-    memcpy(state, l->in[W1] + h * f * f, sizeof *state * f * f);
-    memcpy(state + f * f, l->in[B1] + h * f, sizeof *state * f);
-    memcpy(first, state, sizeof *state * size);
-    double share = 1.0 / (s->batch * s->heads);
-    for (int at = 0; at < s->seq; at++) {
-        int i = at % tokens, c = at / tokens;
-        size_t row = (((size_t)b * s->seq + at) * s->heads + h) * f;
-        const double *q = l->in[Q] + row, *k = l->in[K] + row, *v = l->in[V] + row;
-        if (i == 0)
-            memset(learned, 0, sizeof *learned * size);
-        t = fmax(0, l->in[TOKEN_IDX][i] + 1.0 / (i + 1));
-        double g = s->rate * l->in[SIGMA][((size_t)b * s->heads + h) * s->seq + at];
-        /* the gradient of half the squared misfit with respect to k W + b */
-        double u[MAX_F], mean = 0, dot = 0;
-        read_out(y, xh, &r, k, state, scale, bias, f, s->eps);
-        for (int x = 0; x < f; x++) {
-            u[x] = scale[x] * (y[x] - v[x] + k[x]);
-            mean += u[x] / f;
-            dot += u[x] * xh[x] / f;
-        }
-        for (int x = 0; x < f; x++) {
-            double gradient = r * (u[x] - mean - xh[x] * dot);
-            for (int j = 0; j < f; j++)
-                learned[j * f + x] += g * k[j] * gradient;
-            learned[f * f + x] += g * gradient;
-        }
-        for (int x = 0; x < size; x++)
-            now[x] = state[x] - t * learned[x];
-        read_out(y, xh, &r, q, now, scale, bias, f, s->eps);
-        for (int x = 0; x < f; x++)
-            to->out[row + x] = q[x] + y[x];
-        if (i == tokens - 1) {
-            if (to->curve) {
-                to->curve[c] += share * misfit(k, v, first, scale, bias, f, s->eps);
-                to->curve[steps + c] += share * misfit(k, v, state, scale, bias, f, s->eps);
-                to->curve[2 * steps + c] += share * misfit(k, v, now, scale, bias, f, s->eps);
-            }
-            memcpy(state, now, sizeof *state * size);
-        }
-    }
-    memcpy(to->last + ((size_t)b * s->heads + h) * size, state, sizeof *state * size);
-}
-
-static void definition(const struct layer *l, const struct result *to)
-{
-    for (int b = 0; b < l->s.batch; b++)
-        for (int h = 0; h < l->s.heads; h++)
-            chain(l, to, b, h);
-}
-
-/* ---- a layer on both sides ----------------------------------------------------------------- */
-
-/* The same numbers on the device. */
-struct on_device {
-    real *q, *k, *v;
-    float *sigma;
-    struct ttt_params p;
-};
-
-static struct ttt_shape shape(int batch, int seq, int heads, int f, int mini_batch, int keep_every)
-{
-    return (struct ttt_shape){.batch = batch,
-                              .seq = seq,
-                              .heads = heads,
-                              .head_dim = f,
-                              .mini_batch = mini_batch,
-                              .keep_every = keep_every,
-                              .rate = 1.0f / (float)f,
-                              .eps = 1e-6f};
-}
-
-/* A layer of random inputs; some token_idx are so low that their weight is clipped. */
-static void make_layer(struct layer *l, struct on_device *d, struct ttt_shape s)
-{
-    size_t width = (size_t)s.heads * s.head_dim, n = (size_t)s.batch * s.seq * width;
-    const float *host[INPUTS];
-    l->s = s;
-    d->q = random_reals(&host[Q], n);
-    d->k = random_reals(&host[K], n);
-    d->v = random_reals(&host[V], n);
-    d->sigma = random_floats(&host[SIGMA], n / s.head_dim, 0.5f, 0.4f);
-    float *idx = lot_malloc(sizeof *idx * s.mini_batch);
-    for (int i = 0; i < s.mini_batch; i++)
-        idx[i] = i % 4 == 2 ? -1 : 0.3f * number();
-    host[TOKEN_IDX] = idx;
-    d->p.token_idx = put_floats(idx, s.mini_batch);
-    d->p.norm_scale = random_floats(&host[SCALE], width, 1, 0.3f);
-    d->p.norm_bias = random_floats(&host[BIAS], width, 0, 0.3f);
-    d->p.w1 = random_floats(&host[W1], width * s.head_dim, 0, 0.3f);
-    d->p.b1 = random_floats(&host[B1], width, 0, 0.3f);
-    d->p.w2 = d->p.b2 = NULL;
-    const size_t counts[INPUTS] = {
-        n, n, n, n / s.head_dim, s.mini_batch, width, width, width * s.head_dim, width};
-    for (int i = 0; i < INPUTS; i++) {
-        l->count[i] = counts[i];
-        l->in[i] = doubles(host[i], counts[i]);
-    }
-}
-
-static struct result result_room(const struct ttt_shape *s)
-{
-    size_t chains = (size_t)s->batch * s->heads;
-    struct result r;
-    r.out = lot_malloc(sizeof(double) * chains * s->seq * s->head_dim);
-    r.last = lot_malloc(sizeof(double) * chains * ttt_linear_state_floats(s->head_dim));
-    r.curve = lot_malloc(sizeof(double) * 3 * (s->seq / s->mini_batch));
-    return r;
-}
-
-static size_t last_floats(const struct ttt_shape *s)
-{
-    return (size_t)s->batch * s->heads * ttt_linear_state_floats(s->head_dim);
-}
+   Gradients are checked by differences of the definition along random directions. */
+#include "inner_model.h"
 
 /* ---- forward, decoding, statistics --------------------------------------------------------- */
 
-static void forward_case(struct ttt_shape s)
+static void forward_case(struct ttt_shape s, bool mlp)
 {
     struct layer l;
     struct on_device d;
-    make_layer(&l, &d, s);
-    struct result want = result_room(&s);
-    definition(&l, &want);
+    make_layer(&l, &d, s, mlp);
+    struct result want = result_room(&l);
+    define(&l, &want);
     size_t n = l.count[Q];
-    float *kept = lot_alloc(sizeof *kept * ttt_linear_kept_floats(&s));
-    float *last = lot_alloc(sizeof *last * last_floats(&s));
+    float *kept = kept_room(&l), *last = lot_alloc(sizeof *last * last_floats(&l));
     real *out = lot_alloc(sizeof *out * n), *alone = lot_alloc(sizeof *alone * n);
-    ttt_linear_fwd(out, kept, last, d.q, d.k, d.v, d.sigma, &d.p, &s);
+    inner_fwd(out, kept, last, &l, &d);
     near_reals("out", out, want.out, n);
-    near_floats("last", last, want.last, last_floats(&s));
-    ttt_linear_fwd(alone, NULL, NULL, d.q, d.k, d.v, d.sigma, &d.p, &s);
+    near_floats("last", last, want.last, last_floats(&l));
+    inner_fwd(alone, NULL, NULL, &l, &d);
     CHECK(same_bits(out, alone, sizeof *out * n));
 
     int steps = s.seq / s.mini_batch;
     float *curve = lot_alloc(sizeof *curve * 3 * steps);
-    ttt_linear_stats(curve, d.k, d.v, d.sigma, &d.p, &s);
+    (mlp ? ttt_mlp_stats : ttt_linear_stats)(curve, d.k, d.v, d.sigma, &d.p, &s);
     near_floats("stats", curve, want.curve, 3 * steps);
 
     /* The same tokens one at a time. */
     size_t width = (size_t)s.heads * s.head_dim;
-    size_t bytes = ttt_linear_decode_bytes(s.head_dim, s.mini_batch) * s.batch * s.heads;
-    void *state = lot_alloc(bytes);
-    ttt_linear_decode_begin(state, &d.p, &s);
+    size_t bytes = (mlp ? ttt_mlp_decode_bytes : ttt_linear_decode_bytes)(s.head_dim, s.mini_batch);
+    void *state = lot_alloc(bytes * s.batch * s.heads);
+    (mlp ? ttt_mlp_decode_begin : ttt_linear_decode_begin)(state, &d.p, &s);
     float *got = lot_malloc(sizeof *got * n),
           *sigmas = lot_malloc(sizeof *sigmas * s.batch * s.heads);
     real *q = lot_alloc(sizeof *q * s.batch * width), *k = lot_alloc(sizeof *k * s.batch * width);
@@ -231,7 +47,7 @@ static void forward_case(struct ttt_shape s)
                 sigmas[b * s.heads + h] = (float)l.in[SIGMA][((size_t)b * s.heads + h) * s.seq + t];
         }
         device_put(sigma, sigmas, sizeof *sigmas * s.batch * s.heads);
-        ttt_linear_decode(o, state, q, k, v, sigma, t, &d.p, &s);
+        (mlp ? ttt_mlp_decode : ttt_linear_decode)(o, state, q, k, v, sigma, t, &d.p, &s);
         float_from_real(staged, o, s.batch * width);
         for (int b = 0; b < s.batch; b++)
             device_get(got + ((size_t)b * s.seq + t) * width, staged + b * width,
@@ -240,15 +56,16 @@ static void forward_case(struct ttt_shape s)
     near_host("decode", got, want.out, n);
 }
 
-static void test_forward(void)
+static void test_forward(bool mlp)
 {
     static const struct {
         int batch, steps, heads, f, mini_batch;
-    } cases[] = {{1, 1, 1, 16, 1},  {2, 3, 2, 16, 5},  {1, 2, 3, 32, 16},
-                 {1, 2, 1, 16, 20}, {1, 2, 1, 16, 64}, {2, 5, 1, 16, 4}};
+    } cases[] = {{1, 1, 1, 16, 1},  {2, 3, 2, 16, 5}, {1, 2, 3, 32, 16}, {1, 2, 1, 16, 20},
+                 {1, 2, 1, 16, 64}, {2, 5, 1, 16, 4}, {1, 2, 1, 64, 8},  {1, 2, 1, 96, 16}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         forward_case(shape(cases[i].batch, cases[i].steps * cases[i].mini_batch, cases[i].heads,
-                           cases[i].f, cases[i].mini_batch, 2));
+                           cases[i].f, cases[i].mini_batch, 2),
+                     mlp);
         lot_free();
     }
 }
@@ -258,7 +75,7 @@ static void test_target_variance(void)
     struct ttt_shape s = shape(2, 12, 3, 16, 4, 1);
     struct layer l;
     struct on_device d;
-    make_layer(&l, &d, s);
+    make_layer(&l, &d, s, false);
     double want[3] = {0};
     int width = s.heads * s.head_dim;
     for (int b = 0; b < s.batch; b++)
@@ -290,33 +107,34 @@ static struct gradients gradient_room(const struct layer *l, float there)
                           .k = lot_alloc(sizeof(real) * l->count[Q]),
                           .v = lot_alloc(sizeof(real) * l->count[Q]),
                           .sigma = lot_alloc(sizeof(float) * l->count[SIGMA])};
-    float **parts[] = {&g.p.token_idx, &g.p.norm_scale, &g.p.norm_bias, &g.p.w1, &g.p.b1};
-    for (int i = 0; i < 5; i++) {
-        float *fill = lot_malloc(sizeof *fill * l->count[TOKEN_IDX + i]);
-        for (size_t j = 0; j < l->count[TOKEN_IDX + i]; j++)
+    float **parts[] = {&g.p.token_idx, &g.p.norm_scale, &g.p.norm_bias, &g.p.w1,
+                       &g.p.b1,        &g.p.w2,         &g.p.b2};
+    for (int i = TOKEN_IDX; i < INPUTS; i++) {
+        float *fill = lot_malloc(sizeof *fill * l->count[i]);
+        for (size_t j = 0; j < l->count[i]; j++)
             fill[j] = there;
-        *parts[i] = put_floats(fill, l->count[TOKEN_IDX + i]);
+        *parts[i - TOKEN_IDX] = l->count[i] ? put_floats(fill, l->count[i]) : NULL;
     }
     return g;
 }
 
 static const float *gradient_of(const struct gradients *g, int input, const struct layer *l)
 {
-    const float *const floats[] = {g->sigma,       g->p.token_idx, g->p.norm_scale,
-                                   g->p.norm_bias, g->p.w1,        g->p.b1};
+    const float *const floats[] = {g->sigma, g->p.token_idx, g->p.norm_scale, g->p.norm_bias,
+                                   g->p.w1,  g->p.b1,        g->p.w2,         g->p.b2};
     const real *const reals[] = {g->q, g->k, g->v};
     return input < SIGMA ? get_reals(reals[input], l->count[input])
                          : get_floats(floats[input - SIGMA], l->count[input]);
 }
 
-static void backward(const struct gradients *g, const struct on_device *d, const real *dout,
-                     const float *dlast, const struct ttt_shape *s)
+static void backward(const struct gradients *g, const struct layer *l, const struct on_device *d,
+                     const real *dout, const float *dlast)
 {
-    float *kept = lot_alloc(sizeof *kept * ttt_linear_kept_floats(s));
-    real *out = lot_alloc(sizeof *out * s->batch * s->seq * s->heads * s->head_dim);
-    ttt_linear_fwd(out, kept, NULL, d->q, d->k, d->v, d->sigma, &d->p, s);
-    ttt_linear_bwd(g->q, g->k, g->v, g->sigma, &g->p, dout, dlast, d->q, d->k, d->v, d->sigma, kept,
-                   &d->p, s);
+    float *kept = kept_room(l);
+    real *out = lot_alloc(sizeof *out * l->count[Q]);
+    inner_fwd(out, kept, NULL, l, d);
+    (l->mlp ? ttt_mlp_bwd : ttt_linear_bwd)(g->q, g->k, g->v, g->sigma, &g->p, dout, dlast, d->q,
+                                            d->k, d->v, d->sigma, kept, &d->p, &l->s);
 }
 
 /* The loss whose gradient with respect to the outputs is dout and dlast. */
@@ -324,30 +142,30 @@ static double loss(const struct layer *l, const float *dout, const float *dlast,
                    const struct result *room)
 {
     double sum = 0;
-    definition(l, room);
+    define(l, room);
     for (size_t i = 0; i < l->count[Q]; i++)
         sum += dout[i] * room->out[i];
-    for (size_t i = 0; i < last_floats(&l->s); i++)
+    for (size_t i = 0; i < last_floats(l); i++)
         sum += dlast[i] * room->last[i];
     return sum;
 }
 
 /* The slope along a direction, against the gradient's. The difference of the two, over the lengths
    of gradient and direction, is at most the relative L2 error of the gradient. */
-static void differences_case(struct ttt_shape s)
+static void differences_case(struct ttt_shape s, bool mlp)
 {
     struct layer l;
     struct on_device d;
-    make_layer(&l, &d, s);
+    make_layer(&l, &d, s, mlp);
     const float *dout, *dlast;
     real *dev_dout = random_reals(&dout, l.count[Q]);
-    float *dev_dlast = random_floats(&dlast, last_floats(&s), 0, 1);
+    float *dev_dlast = random_floats(&dlast, last_floats(&l), 0, 1);
     struct gradients g = gradient_room(&l, 0);
-    struct result room = result_room(&s);
+    struct result room = result_room(&l);
     room.curve = NULL;
-    backward(&g, &d, dev_dout, dev_dlast, &s);
+    backward(&g, &l, &d, dev_dout, dev_dlast);
     const double h = 1e-5;
-    for (int i = 0; i < INPUTS; i++) {
+    for (int i = 0; i < INPUTS && l.count[i]; i++) {
         const float *gradient = gradient_of(&g, i, &l);
         double *x = l.in[i], *at = lot_malloc(sizeof *at * l.count[i]);
         double length = 0, size = 0, slope = 0;
@@ -372,48 +190,48 @@ static void differences_case(struct ttt_shape s)
         CHECK(idx[i] == 0); /* clipped */
 }
 
-static void test_differences(void)
+static void test_differences(bool mlp)
 {
-    differences_case(shape(2, 12, 2, 16, 4, 2));
+    differences_case(shape(2, 12, 2, 16, 4, 2), mlp);
     lot_free();
-    differences_case(shape(1, 10, 3, 32, 5, 1));
+    differences_case(shape(1, 10, 3, 32, 5, 1), mlp);
     lot_free();
-    differences_case(shape(1, 40, 1, 16, 20, 2));
+    differences_case(shape(1, 40, 1, 16, 20, 2), mlp);
 }
 
 /* Keeping fewer states changes nothing, nor does a missing dlast that would be zero. */
-static void test_keep_every(void)
+static void test_keep_every(bool mlp)
 {
     struct ttt_shape s = shape(2, 28, 2, 16, 4, 1);
     struct layer l;
     struct on_device d;
-    make_layer(&l, &d, s);
+    make_layer(&l, &d, s, mlp);
     real *dout = random_reals(NULL, l.count[Q]);
-    float *zero = lot_alloc(sizeof *zero * last_floats(&s));
+    float *zero = lot_alloc(sizeof *zero * last_floats(&l));
     struct gradients first = gradient_room(&l, 0);
-    backward(&first, &d, dout, zero, &s);
+    backward(&first, &l, &d, dout, zero);
     static const int every[] = {1, 2, 3, 7, 100};
     for (int i = 0; i < 5; i++) {
-        s.keep_every = every[i];
+        l.s.keep_every = every[i];
         struct gradients g = gradient_room(&l, 0);
-        backward(&g, &d, dout, NULL, &s);
-        for (int j = 0; j < INPUTS; j++)
+        backward(&g, &l, &d, dout, NULL);
+        for (int j = 0; j < INPUTS && l.count[j]; j++)
             near_host(input_names[j], gradient_of(&g, j, &l),
                       doubles(gradient_of(&first, j, &l), l.count[j]), l.count[j]);
     }
 }
 
-static void test_adds(void)
+static void test_adds(bool mlp)
 {
     struct ttt_shape s = shape(2, 8, 2, 16, 4, 2);
     struct layer l;
     struct on_device d;
-    make_layer(&l, &d, s);
+    make_layer(&l, &d, s, mlp);
     real *dout = random_reals(NULL, l.count[Q]);
     struct gradients zero = gradient_room(&l, 0), two = gradient_room(&l, 2);
-    backward(&zero, &d, dout, NULL, &s);
-    backward(&two, &d, dout, NULL, &s);
-    for (int i = TOKEN_IDX; i < INPUTS; i++) {
+    backward(&zero, &l, &d, dout, NULL);
+    backward(&two, &l, &d, dout, NULL);
+    for (int i = TOKEN_IDX; i < INPUTS && l.count[i]; i++) {
         double *want = doubles(gradient_of(&zero, i, &l), l.count[i]);
         for (size_t j = 0; j < l.count[i]; j++)
             want[j] += 2;
@@ -456,11 +274,26 @@ static void test_gate(void)
     near_floats("dbias +=", db, want_db, H);
 }
 
-static void run(const char *name, void (*test)(void))
+/* ---- running ------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*test)(bool mlp);
+} tests[] = {
+    {"forward, decode, stats", test_forward},
+    {"gradient by differences", test_differences},
+    {"whatever keep_every", test_keep_every},
+    {"parameter gradients add", test_adds},
+};
+
+static void begin(const char *name)
 {
     case_begin(name);
     worst_begin();
-    test();
+}
+
+static void end(void)
+{
     const char *broken = device_sync();
     CHECK(!broken);
     lot_free();
@@ -474,12 +307,24 @@ int main(void)
         fprintf(stderr, "device_ttt: %s\n", broken);
         return 1;
     }
-    run("ttt_gate", test_gate);
-    run("ttt_linear forward, decode, stats", test_forward);
-    run("ttt_target_variance", test_target_variance);
-    run("ttt_linear gradient by differences", test_differences);
-    run("ttt_linear whatever keep_every", test_keep_every);
-    run("ttt_linear parameter gradients add", test_adds);
+    begin("ttt_gate");
+    test_gate();
+    end();
+    begin("ttt_target_variance");
+    test_target_variance();
+    end();
+    for (int mlp = 0; mlp < 2; mlp++)
+        for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s %s", mlp ? "ttt_mlp" : "ttt_linear", tests[i].name);
+            if (mlp && strcmp(device_kind(), "cpu") != 0) {
+                case_skip(name, "no CUDA twin in this version");
+                continue;
+            }
+            begin(name);
+            tests[i].test(mlp);
+            end();
+        }
     device_close();
     return check_finish();
 }
