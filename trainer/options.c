@@ -105,7 +105,8 @@ static struct flag table[] = {
     {FLAG_CHOICE, .name = "checkpointer.float_dtype", .value = &o.float_dtype,
      .operand = "fp32|bf16|fp16", .help = "without effect: checkpoints are fp32"},
     {FLAG_ON, .name = "is_rollback_reshuffle", .value = &o.is_rollback_reshuffle,
-     .help = "not in this version"},
+     .help = "give the data after the checkpoint another order, after a rollback:\n"
+             "once, each start with it reshuffles again"},
 
     {FLAG_GROUP, .name = "machine"},
     {FLAG_CHOICE, .name = "device", .value = &o.device, .operand = "auto|cpu|cuda",
@@ -312,9 +313,6 @@ static void resolve(void)
     check_mesh(o.mesh_dim);
     if (order_rule_find(&o.order_rule, o.order) || optim_check(&o.optim))
         misuse("%s", why());
-    if (o.is_rollback_reshuffle)
-        misuse("--is_rollback_reshuffle: this version does not reshuffle; without it the resumed "
-               "run sees the data in the order it would have");
     if (!*o.dataset_path)
         misuse("--dataset_path=DIR is needed: the directory that ttt-pack wrote to");
     if (!*o.exp_name && !o.eval_mode && !o.print_config)

@@ -64,40 +64,55 @@ uint64_t order_sampler_seed(uint64_t seed)
 /* ---- permutations ------------------------------------------------------------------------- */
 
 /* torch 2.6's limit, (2^32 - 1) / 20: above it 32 bits modulo the count would be uneven. */
-static bool is_large(const struct order *o)
+static bool is_large(const struct order *o, uint64_t count)
 {
-    return o->rule == ORDER_TORCH_2_6 && o->count >= UINT32_MAX / 20;
+    return o->rule == ORDER_TORCH_2_6 && count >= UINT32_MAX / 20;
 }
 
-static void shuffle(struct order *o)
+static void swap(uint32_t *a, uint32_t *b)
 {
-    uint32_t *item = o->item, n = (uint32_t)o->count;
+    uint32_t held = *a;
+    *a = *b;
+    *b = held;
+}
+
+/* Permute items as torch permutes 0, 1, 2, ...: by swaps. */
+static void shuffle(struct order *o, uint32_t *item, uint32_t n)
+{
+    for (uint32_t i = 0; i + 1 < n; i++)
+        swap(&item[i], &item[i + mt19937_next(&o->generator) % (n - i)]);
+}
+
+/* Inside out: each item changes places with one of those before it, or stays. */
+static void shuffle_large(struct order *o, uint32_t *item, uint32_t n)
+{
     for (uint32_t i = 0; i < n; i++)
-        item[i] = i;
-    for (uint32_t i = 0; i + 1 < n; i++) {
-        uint32_t j = i + mt19937_next(&o->generator) % (n - i), held = item[i];
-        item[i] = item[j];
-        item[j] = held;
-    }
+        swap(&item[i], &item[next64(&o->generator) % ((uint64_t)i + 1)]);
 }
 
-/* Inside out: each item takes a random place among those before it. */
-static void shuffle_large(struct order *o)
+/* Permute the windows of an epoch from place `after` on. */
+static void permute(struct order *o, uint64_t after)
 {
-    uint32_t *item = o->item, n = (uint32_t)o->count;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t j = (uint32_t)(next64(&o->generator) % ((uint64_t)i + 1));
-        item[i] = item[j];
-        item[j] = i;
-    }
+    uint64_t n = o->count - after;
+    is_large(o, n) ? shuffle_large(o, o->item + after, (uint32_t)n)
+                   : shuffle(o, o->item + after, (uint32_t)n);
 }
 
 /* A permutation uses up the same count of draws whatever they are, so it need not be made. */
-static void skip_epoch(struct order *o)
+static void skip(struct order *o, uint64_t after)
 {
-    uint64_t draws = is_large(o) ? 2 * o->count : o->count - 1;
+    uint64_t n = o->count - after, draws = is_large(o, n) ? 2 * n : n - 1;
     while (draws--)
         mt19937_next(&o->generator);
+}
+
+/* All permutations of one epoch: the whole, then the reshuffles in their order. */
+static void each_of_epoch(struct order *o, void (*draw)(struct order *o, uint64_t after))
+{
+    draw(o, 0);
+    for (int i = 0; i < o->log.count; i++)
+        if (o->log.list[i].epoch == o->epoch)
+            draw(o, o->log.list[i].after);
 }
 
 int order_rule_find(enum order_rule *rule, const char *name)
@@ -140,8 +155,10 @@ const uint32_t *order_epoch(struct order *o, uint64_t epoch)
         o->epoch = 0;
     }
     while (++o->epoch < epoch)
-        skip_epoch(o);
-    is_large(o) ? shuffle_large(o) : shuffle(o);
+        each_of_epoch(o, skip);
+    for (uint32_t i = 0; i < o->count; i++)
+        o->item[i] = i;
+    each_of_epoch(o, permute);
     return o->item;
 }
 
@@ -150,6 +167,27 @@ struct order_place order_place(const struct order *o, uint64_t steps_done, uint6
     assert(batch > 0 && batch <= o->count);
     uint64_t steps = o->count / batch;
     return (struct order_place){steps_done / steps + 1, steps_done % steps * batch};
+}
+
+void order_replay(struct order *o, const struct order_log *log)
+{
+    o->log = *log;
+    o->epoch = 0;
+}
+
+int order_reshuffle(struct order *o, struct order_place at)
+{
+    struct order_log *log = &o->log;
+    assert(at.epoch > 0 && at.position < o->count);
+    if (log->count == ORDER_RESHUFFLES)
+        return fail("the data were reshuffled %d times already, as often as can be noted",
+                    (int)ORDER_RESHUFFLES);
+    if (log->count && log->list[log->count - 1].epoch > at.epoch)
+        return fail("the data were reshuffled in epoch %" PRIu64 ", which is not reached yet",
+                    log->list[log->count - 1].epoch);
+    log->list[log->count++] = (struct order_reshuffle){at.epoch, at.position};
+    o->epoch = 0;
+    return 0;
 }
 
 const uint32_t *order_step(struct order *o, uint64_t steps_done, uint64_t batch)

@@ -87,11 +87,22 @@ int resume_check_data(const struct resume *r, const struct state_data *now)
 /* Flags that name the place or the manner of a run, not what it computes. */
 static bool is_of_no_account(const char *name)
 {
-    static const char *const names[] = {"dataset_path", "dataset_name",   "exp_dir",
-                                        "exp_name",     "resume",         "resume_exp_name",
-                                        "resume_step",  "load_part",      "device",
-                                        "flagfile",     "print_config",   "quiet",
-                                        "mesh_dim",     "loader_workers", "dtype"};
+    static const char *const names[] = {"dataset_path",
+                                        "dataset_name",
+                                        "exp_dir",
+                                        "exp_name",
+                                        "resume",
+                                        "resume_exp_name",
+                                        "resume_step",
+                                        "load_part",
+                                        "device",
+                                        "flagfile",
+                                        "print_config",
+                                        "quiet",
+                                        "is_rollback_reshuffle",
+                                        "mesh_dim",
+                                        "loader_workers",
+                                        "dtype"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i]))
             return true;

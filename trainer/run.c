@@ -125,6 +125,7 @@ void run_place_in_data(const struct run *r, struct state_data *d)
         .global_batch_size = (uint64_t)o->global_batch_size,
         .epoch = at.epoch,
         .position = at.position,
+        .reshuffles = r->order.log,
         .manifest = r->dataset.digest,
     };
     snprintf(d->order, sizeof d->order, "%s", o->order);

@@ -189,6 +189,22 @@ static int describe(const struct run *r)
 
 /* ---- where it begins ----------------------------------------------------------------------- */
 
+/* --is_rollback_reshuffle: what follows the checkpoint comes in another order than it did. The
+   checkpoint notes it, so that a kill before the next one is written changes nothing. */
+static int reshuffle(struct run *r, const struct resume *from)
+{
+    const struct options *o = r->options;
+    struct order_place at =
+        order_place(&r->order, (uint64_t)r->step, (uint64_t)o->global_batch_size);
+    if (order_reshuffle(&r->order, at))
+        return -1;
+    say("reshuffles the data of epoch %" PRIu64 " after its first %" PRIu64
+        " rows; without --is_rollback_reshuffle from now on",
+        at.epoch, at.position);
+    bool notes = from->in_place && from->whole && from->state.data.windows;
+    return notes ? state_note_reshuffles(from->step_dir, &r->order.log) : 0;
+}
+
 static int begin(struct run *r, const struct resume *from)
 {
     const struct options *o = r->options;
@@ -203,10 +219,13 @@ static int begin(struct run *r, const struct resume *from)
         run_place_in_data(r, &now);
         if (resume_check_data(from, &now) || state_load_all(&r->params, from->step_dir))
             return -1;
+        order_replay(&r->order, &from->state.data.reshuffles);
         resume_tell_changes(from);
     } else if (state_load_params(&r->params, from->step_dir)) {
         return -1;
     }
+    if (o->is_rollback_reshuffle && !o->eval_mode && reshuffle(r, from))
+        return -1;
     say("%s %s, step %" PRId64, whole ? "goes on from" : "takes the parameters of", from->step_dir,
         from->state.step);
     if (!from->in_place || !whole)

@@ -25,14 +25,25 @@ static json_t *file_to_json(const char *path, const struct xxh3 *digest)
                : json_pack("{s:I, s:s}", "bytes", (json_int_t)st.st_size, "xxh3", digest->hex);
 }
 
+/* "reshuffles" of "data": [[epoch, after], ...]. */
+static json_t *log_to_json(const struct order_log *log)
+{
+    json_t *all = json_array();
+    for (int i = 0; i < log->count; i++)
+        json_array_append_new(all, json_pack("[I, I]", (json_int_t)log->list[i].epoch,
+                                             (json_int_t)log->list[i].after));
+    return all;
+}
+
 static json_t *to_json(const struct state *s)
 {
     const struct state_data *d = &s->data;
-    json_t *data = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "order", d->order, "seed",
-                             (json_int_t)d->seed, "windows", (json_int_t)d->windows, "seq_length",
-                             (json_int_t)d->seq_length, "global_batch_size",
-                             (json_int_t)d->global_batch_size, "epoch", (json_int_t)d->epoch,
-                             "position", (json_int_t)d->position, "manifest", d->manifest.hex);
+    json_t *data =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s}", "order", d->order, "seed",
+                  (json_int_t)d->seed, "windows", (json_int_t)d->windows, "seq_length",
+                  (json_int_t)d->seq_length, "global_batch_size", (json_int_t)d->global_batch_size,
+                  "epoch", (json_int_t)d->epoch, "position", (json_int_t)d->position, "reshuffles",
+                  log_to_json(&d->reshuffles), "manifest", d->manifest.hex);
     if (!d->windows) {
         json_decref(data);
         data = json_null();
@@ -168,6 +179,24 @@ static json_t *open_json(const char *step_dir)
     return NULL;
 }
 
+/* Checkpoints of older versions have no log: empty. */
+static int read_log(struct order_log *log, const json_t *all, uint64_t windows)
+{
+    json_int_t epoch, after, last = 1;
+    if (!all)
+        return 0;
+    if (!json_is_array(all) || json_array_size(all) > ORDER_RESHUFFLES)
+        return -1;
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        if (json_unpack(json_array_get(all, i), "[I, I!]", &epoch, &after) || epoch < last ||
+            after < 0 || (uint64_t)after >= windows)
+            return -1;
+        log->list[log->count++] = (struct order_reshuffle){(uint64_t)epoch, (uint64_t)after};
+        last = epoch;
+    }
+    return 0;
+}
+
 static int read_data(struct state_data *d, const json_t *root, const char *step_dir)
 {
     const char *order, *manifest;
@@ -189,6 +218,10 @@ static int read_data(struct state_data *d, const json_t *root, const char *step_
                              .position = (uint64_t)position};
     strcpy(d->order, order);
     strcpy(d->manifest.hex, manifest);
+    const json_t *log = json_object_get(json_object_get(root, "data"), "reshuffles");
+    if (read_log(&d->reshuffles, log, d->windows))
+        return fail("%s/%s: \"reshuffles\" are not up to %d pairs of an epoch and a place in it",
+                    step_dir, STATE, (int)ORDER_RESHUFFLES);
     return 0;
 }
 
@@ -227,6 +260,21 @@ int state_read(struct state *s, const char *step_dir)
     json_decref(root);
     if (status)
         state_close(s);
+    return status;
+}
+
+int state_note_reshuffles(const char *step_dir, const struct order_log *log)
+{
+    char path[PATH_MAX];
+    json_t *root = open_json(step_dir);
+    if (!root)
+        return -1;
+    int status =
+        rundir_path(step_dir, STATE, path) ||
+                json_object_set_new(json_object_get(root, "data"), "reshuffles", log_to_json(log))
+            ? fail("%s/%s: has no \"data\" to note reshuffles in", step_dir, STATE)
+            : write_json(path, root);
+    json_decref(root);
     return status;
 }
 

@@ -14,6 +14,7 @@
 
 #include "checksum.h"
 #include "config.h"
+#include "order.h"
 #include "params.h"
 
 #include <jansson.h>
@@ -25,7 +26,8 @@ struct state_data {
     int64_t seed;
     uint64_t windows, seq_length, global_batch_size;
     uint64_t epoch, position; /* position: windows of this epoch already used */
-    struct xxh3 manifest;     /* of the dataset's manifest.jsonl, "" without one */
+    struct order_log reshuffles;
+    struct xxh3 manifest; /* of the dataset's manifest.jsonl, "" without one */
 };
 
 /* What a checkpoint knows beside its arrays. Zero means closed. */
@@ -47,6 +49,9 @@ must_check int state_save(const struct state *s, const struct params *p, const c
    it says. */
 must_check int state_read(struct state *s, const char *step_dir);
 void state_close(struct state *s); /* harmless when closed */
+
+/* Note in the checkpoint of a step directory that the data after it are reshuffled as logged. */
+must_check int state_note_reshuffles(const char *step_dir, const struct order_log *log);
 
 /* Fill p's masters, or its masters and moments, from a step directory; working copies are brought
    up to date. Hashes are checked. Every tensor must be one of p's, of its shape and fp32, and

@@ -68,8 +68,7 @@ refuses misspelt-key 1 'hidden_size' --update_model_config='dict(hiden_size=32)'
 refuses not-a-number 2 'expected a whole number' --total_steps=many
 refuses mesh-of-two 2 'a single rank' --mesh_dim=2,1,1
 refuses mesh-of-words 2 'three numbers' --mesh_dim=all
-refuses reshuffle 2 'does not reshuffle' --is_rollback_reshuffle=True
-refuses palm 2 'adamw' --optimizer.type=palm
+refuses palm-without-warm-up 2 'lr_warmup_steps is 0' --optimizer.type=palm --optimizer.palm_optimizer.lr_warmup_steps=0
 refuses accumulation-that-does-not-divide 2 'does not divide' --accum_steps=3
 refuses resume-step-alone 2 'needs --resume_exp_name' --resume_step=4
 refuses uneven-seq-length 1 '32 and 48' --seq_length=40
@@ -217,6 +216,21 @@ check stopped-and-resumed same whole stopped
 
 train --exp_name=stopped "${run[@]}" --eval_every=10 --eval_batches=2 --resume_exp_name=stopped --resume_step=20
 check back-to-a-milestone same whole stopped
+
+# A rollback gives what follows another order, in the killed and resumed run as well.
+for name in rolled again; do cp -r "$work/runs/whole" "$work/runs/$name-back"; done
+back=("${run[@]}" --eval_every=10 --eval_batches=2)
+train --exp_name=rolled-back "${back[@]}" --resume_exp_name=rolled-back --resume_step=20 --is_rollback_reshuffle=True
+check rollback says 'reshuffles the data of epoch 2 after its first 20 rows'
+check rollback-changes-what-follows test "$(metrics_of whole | head -n 22)" = "$(metrics_of rolled-back | head -n 22)" -a \
+    "$(metrics_of whole)" != "$(metrics_of rolled-back)"
+start again-back --resume_exp_name=again-back --resume_step=20 --is_rollback_reshuffle
+until [[ $(lines again-back) -lt 40 ]] || ! kill -0 $! 2>/dev/null; do sleep 0.002; done
+after again-back 23
+kill -KILL $! 2>/dev/null
+wait $! 2>/dev/null
+train --exp_name=again-back "${back[@]}" --resume=auto
+check rollback-survives-a-kill same rolled-back again-back
 
 train --exp_name=other --resume_exp_name=whole --total_steps=40 --global_batch_size=2
 if [[ $? -eq 1 ]] && says 'trained with --global_batch_size=4' && says trainstate_params; then
