@@ -75,8 +75,7 @@ static __device__ inline void replay(float *slots, const bwd_shared<F, FAR> &m, 
                                      float4 scale, float4 bias, const place<F> &at)
 {
     const int tokens = s.mini_batch;
-    load_state<F>(m.w, m.b, kept, kept + F * F);
-    __syncthreads();
+    load_state<F>(m.w, m.b, kept, kept + F * F); // save_state meets each value in the same thread
     for (int c = 0; c < n; c++) {
         save_state<F>(slots + c * inner<F>::STATE, m.w, m.b);
         if (c + 1 == n)
@@ -92,7 +91,6 @@ static __device__ inline void replay(float *slots, const bwd_shared<F, FAR> &m, 
         state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens, at);
         __syncthreads();
     }
-    __syncthreads();
 }
 
 // At least as many blocks on a multiprocessor as its shared memory has room for with 16 tokens;

@@ -35,10 +35,9 @@ void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const stru
 }
 
 // Every thread receives the sum of its columns over the rows of threads, in order.
-// sums [ROWS][F]
+// sums [ROWS][F]; a barrier lies between two calls.
 template <int F> static __device__ inline float4 rows_sum(float *sums, float4 v, const place<F> &at)
 {
-    __syncthreads(); // an earlier sum may still be read
     if (at.active)
         store4(sums + at.row * F + at.column, v);
     __syncthreads();
@@ -73,7 +72,8 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         z = fma4(to_float(k[number * F + i]), wi, z);
         zb = fma4(to_float(q[number * F + i]), wi, zb);
     }
-    z = rows_sum<F>(sums, z, at) + load4(b + at.column);
+    const float4 b0 = load4(b + at.column);
+    z = rows_sum<F>(sums, z, at) + b0;
     gradient d = inner_gradient<F>(z, x, load4(v + here), scale, bias, s.eps, at);
     if (at.row == 0 && at.active) {
         store4(keys + now * F + at.column, x);
@@ -87,14 +87,13 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         if (first + at.row <= now)
             zb = fma4(-t * score, load4(grads + j * F + at.column), zb);
     }
-    zb = rows_sum<F>(sums, zb, at) + load4(b + at.column);
+    zb = rows_sum<F>(sums, zb, at) + b0;
     at.normalise(zb, s.eps);
     if (at.row == 0 && at.active)
         store4(out + here, y + scale * zb + bias);
     if (now + 1 < s.mini_batch)
         return;
 
-    __syncthreads(); // all have read b
     for (int i = at.row; i < F && at.active; i += ROWS) {
         float4 sum = load4(w + i * F + at.column);
         for (int j = 0; j <= now; j++)
@@ -102,7 +101,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         store4(w + i * F + at.column, sum);
     }
     if (at.row == 0 && at.active) {
-        float4 sum = load4(b + at.column);
+        float4 sum = b0;
         for (int j = 0; j <= now; j++)
             sum = fma4(-t, load4(grads + j * F + at.column), sum);
         store4(b + at.column, sum);

@@ -28,7 +28,7 @@ template <int F> struct stats_shared {
     }
 };
 
-// Sum of (LN(x W + b) - (v - x))^2 over the head's columns. Every row of threads computes it.
+// Sum of (LN(x W + b) - (v - x))^2 over the head's columns, by one warp.
 template <int F>
 static __device__ inline float row_error(const float *x, float4 v, const float *w, const float *b,
                                          float4 scale, float4 bias, float eps, const place<F> &at)
@@ -68,17 +68,22 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         __syncthreads();
         const float *x = m.x + (tokens - 1) * inner<F>::STRIDE;
         const float4 target = load4(v + here + (tokens - 1) * head.row + at.column);
-        float initial = row_error<F>(x, target, m.w0, m.b0, scale, bias, s.eps, at);
-        float before = row_error<F>(x, target, m.w, m.b, scale, bias, s.eps, at);
+        float initial = 0, before = 0;
+        if (threadIdx.x < 32) {
+            initial = row_error<F>(x, target, m.w0, m.b0, scale, bias, s.eps, at);
+            before = row_error<F>(x, target, m.w, m.b, scale, bias, s.eps, at);
+        }
         gradient_rows<F>(m.g, m.x, m.w, m.b, v + here, head.row, scale, bias, s.eps, tokens, at);
         __syncthreads();
         state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens, at);
         __syncthreads();
-        float after = row_error<F>(x, target, m.w, m.b, scale, bias, s.eps, at);
-        if (threadIdx.x == 0) {
-            sums[c] = initial;
-            sums[steps + c] = before;
-            sums[2 * steps + c] = after;
+        if (threadIdx.x < 32) {
+            float after = row_error<F>(x, target, m.w, m.b, scale, bias, s.eps, at);
+            if (threadIdx.x == 0) {
+                sums[c] = initial;
+                sums[steps + c] = before;
+                sums[2 * steps + c] = after;
+            }
         }
         __syncthreads(); // before the next rows
     }

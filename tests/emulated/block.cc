@@ -103,6 +103,20 @@ static thread *next_after(unsigned linear)
     return nullptr;
 }
 
+// A lane of the caller's warp, so that a warp runs ahead of the others as far as it can; any thread
+// when none can run.
+static thread *next_in_warp(unsigned linear)
+{
+    unsigned first = linear / 32 * 32, n = (unsigned)threads.size() - first;
+    n = n < 32 ? n : 32;
+    for (unsigned k = 1; k < n && chosen_order() != RANDOM; k++) {
+        unsigned lane = chosen_order() == REVERSE ? linear % 32 + n - k : linear % 32 + k;
+        if (can_run(threads[first + lane % n]))
+            return &threads[first + lane % n];
+    }
+    return next_after(linear);
+}
+
 static void stuck()
 {
     int told = 0;
@@ -157,9 +171,8 @@ static void switch_to(thread *next)
     fiber_switch(&from.stack, &next->stack);
 }
 
-static void wait_for_others()
+static void wait_for(thread *next)
 {
-    thread *next = next_after(me().linear);
     if (!next)
         stuck();
     switch_to(next);
@@ -174,7 +187,7 @@ void block_barrier(const char *file, int line)
     t.line = line;
     if (++at_barrier < live) {
         t.now = AT_BARRIER;
-        wait_for_others();
+        wait_for(next_after(t.linear));
         return;
     }
     for (thread &u : threads) {
@@ -214,7 +227,7 @@ void warp_barrier(uint32_t mask)
     }
     t.now = IN_WARP;
     t.mask = mask;
-    wait_for_others();
+    wait_for(next_in_warp(t.linear));
 }
 
 uint64_t warp_exchange(uint32_t mask, uint64_t mine, unsigned source)

@@ -2,7 +2,8 @@
 //
 // One block runs at a time, on one processor thread. A CUDA thread runs until it meets a barrier
 // or a warp operation; EMULATED_ORDER=forward (the default), reverse or random chooses who is
-// next, and reverse takes the blocks from the last. What a GPU would leave undefined is reported
+// next. In the first two a warp runs ahead of the others; reverse also takes the blocks from the
+// last. What a GPU would leave undefined is reported
 // with the kernel's name, and ends the program with status 70:
 //
 //   - threads of a block that wait at different barriers, or for a warp that cannot come
