@@ -51,3 +51,19 @@ uint64_t permute_at(const struct permute *p, uint64_t i)
     } while (i >= p->n);
     return i;
 }
+
+uint64_t permute_find(const struct permute *p, uint64_t number)
+{
+    assert(number < p->n);
+    do {
+        uint64_t x = number / p->b, y = number % p->b;
+        for (int r = PERMUTE_ROUNDS; r-- > 0;) {
+            uint64_t d = draw(p->key[2 * r + 1], x, p->b);
+            y = y < d ? y + p->b - d : y - d;
+            d = draw(p->key[2 * r], y, p->a);
+            x = x < d ? x + p->a - d : x - d;
+        }
+        number = x * p->b + y;
+    } while (number >= p->n);
+    return number;
+}

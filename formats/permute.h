@@ -29,5 +29,7 @@ struct permute {
 void permute_begin(struct permute *p, uint64_t seed, uint64_t n);
 /* What stands in place i of the permuted order; i < n. */
 uint64_t permute_at(const struct permute *p, uint64_t i);
+/* The place where `number` stands: permute_at backwards. number < n. */
+uint64_t permute_find(const struct permute *p, uint64_t number);
 
 #endif

@@ -95,6 +95,8 @@ must_check int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t 
 /* A document in parts: begin, append as often as needed, end. */
 must_check int tok_writer_begin(struct tok_writer *w);
 must_check int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count);
+/* Ids as they are stored, tok_id_bytes each, which the caller knows to be below vocab_size. */
+must_check int tok_writer_append_stored(struct tok_writer *w, const void *stored, size_t count);
 must_check int tok_writer_end(struct tok_writer *w);
 /* Index, trailer, sync, rename. Closes w, also on failure. */
 must_check int tok_writer_commit(struct tok_writer *w);
@@ -107,6 +109,7 @@ struct tok_reader {
     struct tok_totals totals; /* of the whole stream; known at its end, or from tok_reader_index */
     uint64_t offset;          /* bytes read, for progress */
     uint64_t file_bytes;      /* 0 when it is a pipe */
+    bool stored_only;         /* set it after open: documents come without `ids`, which is faster */
     struct tok_block_in *block; /* owned; private */
 };
 
@@ -116,6 +119,8 @@ struct tok_doc {
     const uint32_t *ids;
     size_t count;
     bool first, last; /* piece: it begins, it ends its document */
+    const void
+        *stored; /* piece: the ids as they are stored, tok_id_bytes each, perhaps unaligned */
 };
 
 /* Read and check the header; path "-" is stdin. On failure r is closed. Sentences name file,

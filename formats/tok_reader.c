@@ -1,4 +1,5 @@
 /* tok_reader.c -- token documents from a file or pipe; every block is proved before it is used. */
+#include "ids.h"
 #include "tok.h"
 #include "tok_block.h"
 
@@ -155,7 +156,7 @@ static int payload_read(struct tok_reader *r)
     return 0;
 }
 
-/* Lengths add up, ids are below the vocabulary; ids are widened to u32. */
+/* Lengths add up, ids are below the vocabulary; unless stored_only, they are widened to u32. */
 static int payload_check(struct tok_reader *r)
 {
     struct tok_block_in *b = r->block;
@@ -167,22 +168,20 @@ static int payload_check(struct tok_reader *r)
              b->frame.ids);
         return bad(r);
     }
-    if (tok_grow(&b->ids, 4 * (uint64_t)b->frame.ids))
-        return bad(r);
     const uint8_t *from = b->payload + 4 * (size_t)b->frame.pieces;
-    uint32_t *ids = (uint32_t *)b->ids.data, n = b->frame.ids, most = 0, worst = 0;
-    bool wide = tok_id_bytes(&r->meta) == 4;
-    for (uint32_t i = 0; i < n; i++) {
-        ids[i] = wide ? le32(from + 4 * (size_t)i) : le16(from + 2 * (size_t)i);
-        most = ids[i] > most ? ids[i] : most;
+    size_t n = b->frame.ids, id_bytes = tok_id_bytes(&r->meta);
+    if (n && ids_most(from, n, id_bytes) >= r->meta.vocab_size) {
+        size_t worst = ids_find(from, n, id_bytes, r->meta.vocab_size);
+        fail("id %zu of the block is %u, which is not below the vocabulary of %u", worst,
+             id_bytes == 2 ? le16(from + 2 * worst) : le32(from + 4 * worst), r->meta.vocab_size);
+        return bad(r);
     }
-    if (most < r->meta.vocab_size)
+    if (r->stored_only)
         return 0;
-    while (ids[worst] < r->meta.vocab_size)
-        worst++;
-    fail("id %u of the block is %u, which is not below the vocabulary of %u", worst, ids[worst],
-         r->meta.vocab_size);
-    return bad(r);
+    if (tok_grow(&b->ids, 4 * (uint64_t)n))
+        return bad(r);
+    ids_widen((uint32_t *)b->ids.data, from, n, id_bytes);
+    return 0;
 }
 
 static int entry_add(struct tok_reader *r)
@@ -295,18 +294,19 @@ int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
     const struct tok_frame *f = &b->frame;
     bool at_end = b->piece + 1 == f->pieces;
     size_t id_bytes = tok_id_bytes(&r->meta);
+    const uint8_t *stored = b->payload + 4 * (size_t)f->pieces + id_bytes * b->id;
     *piece = (struct tok_doc){
         .number = b->begun - (f->pieces - b->piece),
-        .ids = (const uint32_t *)b->ids.data + b->id,
+        .ids = r->stored_only ? NULL : (const uint32_t *)b->ids.data + b->id,
         .count = le32(b->payload + 4 * (size_t)b->piece),
         .first = !b->open,
         .last = !(at_end && f->flags & TOK_CONTINUES),
+        .stored = stored,
     };
     if (!b->partial) {
         if (piece->first)
             XXH3_64bits_reset(b->hash);
-        XXH3_64bits_update(b->hash, b->payload + 4 * (size_t)f->pieces + id_bytes * b->id,
-                           id_bytes * piece->count);
+        XXH3_64bits_update(b->hash, stored, id_bytes * piece->count);
         if (piece->last)
             tok_totals_add(&b->seen, XXH3_64bits_digest(b->hash));
     }
@@ -336,6 +336,7 @@ int tok_reader_next(struct tok_reader *r, struct tok_doc *doc)
     }
     doc->ids = (const uint32_t *)b->doc.data;
     doc->count = have;
+    doc->stored = NULL;
     doc->first = doc->last = true;
     return 1;
 }

@@ -189,31 +189,62 @@ static size_t narrow(uint8_t *to, const uint32_t *ids, size_t count, const struc
     return count;
 }
 
-int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count)
+/* Where the next ids go and how many fit there, at least one; NULL with why(). */
+static uint8_t *room_for_ids(struct tok_writer *w, size_t *room)
 {
     struct tok_block_out *b = w->block;
-    assert(b->in_document);
-    size_t id_bytes = tok_id_bytes(&w->meta);
+    if (b->count == w->meta.block_ids) {
+        if (block_flush(w, true))
+            return NULL;
+        piece_begin(b);
+    }
+    *room = w->meta.block_ids - b->count;
+    return b->ids + tok_id_bytes(&w->meta) * b->count;
+}
+
+/* So many ids have been put there. */
+static void ids_take(struct tok_writer *w, const uint8_t *there, size_t count)
+{
+    struct tok_block_out *b = w->block;
+    XXH3_64bits_update(b->hash, there, tok_id_bytes(&w->meta) * count);
+    b->piece_ids[b->pieces - 1] += (uint32_t)count;
+    b->count += (uint32_t)count;
+    w->totals.tokens += count;
+}
+
+int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count)
+{
+    assert(w->block->in_document);
     while (count) {
-        size_t room = w->meta.block_ids - b->count;
-        if (room == 0) {
-            if (block_flush(w, true))
-                return -1;
-            piece_begin(b);
-            room = w->meta.block_ids;
-        }
-        size_t n = count < room ? count : room;
-        uint8_t *to = b->ids + id_bytes * b->count;
-        size_t good = narrow(to, ids, n, &w->meta);
+        size_t room;
+        uint8_t *to = room_for_ids(w, &room);
+        if (!to)
+            return -1;
+        size_t n = count < room ? count : room, good = narrow(to, ids, n, &w->meta);
         if (good < n)
             return fail("%s: document %llu has id %u, which is not below the vocabulary of %u",
                         w->file.path, (unsigned long long)w->totals.documents, ids[good],
                         w->meta.vocab_size);
-        XXH3_64bits_update(b->hash, to, id_bytes * n);
-        b->piece_ids[b->pieces - 1] += (uint32_t)n;
-        b->count += (uint32_t)n;
-        w->totals.tokens += n;
+        ids_take(w, to, n);
         ids += n;
+        count -= n;
+    }
+    return 0;
+}
+
+int tok_writer_append_stored(struct tok_writer *w, const void *stored, size_t count)
+{
+    assert(w->block->in_document);
+    size_t id_bytes = tok_id_bytes(&w->meta);
+    while (count) {
+        size_t room;
+        uint8_t *to = room_for_ids(w, &room);
+        if (!to)
+            return -1;
+        size_t n = count < room ? count : room;
+        memcpy(to, stored, id_bytes * n);
+        ids_take(w, to, n);
+        stored = (const uint8_t *)stored + id_bytes * n;
         count -= n;
     }
     return 0;

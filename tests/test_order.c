@@ -117,15 +117,16 @@ static void permute_is_exact(void)
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
         for (uint64_t seed = 0; seed < 3; seed++) {
             struct permute p;
-            uint64_t n = sizes[s], twice = 0;
+            uint64_t n = sizes[s], twice = 0, strays = 0;
             permute_begin(&p, seed, n);
             uint8_t *taken = calloc(n, 1);
             for (uint64_t i = 0; i < n; i++) {
                 uint64_t at = permute_at(&p, i);
                 CHECK(at < n);
                 twice += at < n && taken[at]++;
+                strays += permute_find(&p, at) != i;
             }
-            CHECK(twice == 0);
+            CHECK(twice == 0 && strays == 0); /* and permute_find is its inverse */
             free(taken);
         }
     case_end("29 sizes up to 250000, three seeds");

@@ -1,18 +1,17 @@
 /* shuffle.c -- ttt-shuffle: the documents of a .tok stream in another order. */
 #include "flags.h"
-#include "permute.h"
+#include "reorder.h"
 #include "report.h"
-#include "spool.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 /* The stream's options with a note of this shuffle added. */
-static int note_shuffle(struct tok_meta *m, int64_t seed, uint64_t documents)
+static int note_shuffle(struct tok_meta *m, const char *order, int64_t seed, uint64_t documents)
 {
     json_t *options = json_loads(m->options, 0, NULL);
-    json_t *note = json_pack("{ss sI sI}", "order", "ttt", "seed", (json_int_t)seed, "documents",
+    json_t *note = json_pack("{ss sI sI}", "order", order, "seed", (json_int_t)seed, "documents",
                              (json_int_t)documents);
     json_object_set_new(options, "shuffle", note);
     char *text = json_dumps(options, JSON_COMPACT);
@@ -24,72 +23,122 @@ static int note_shuffle(struct tok_meta *m, int64_t seed, uint64_t documents)
     return bytes < sizeof m->options ? 0 : fail("the options text is too long for one more note");
 }
 
-static int append(void *to, const uint32_t *ids, size_t count)
-{
-    return tok_writer_append(to, ids, count);
-}
+/* What the program holds beside the documents: itself, a block being read, one being written. */
+enum { OTHER_BYTES = 20 << 20, LEAST_MEMORY = 24 << 20 };
 
-static int write_permuted(struct tok_writer *w, const struct spool *s, uint64_t seed)
+struct job {
+    const char *in, *out;
+    int64_t seed, memory;
+    const char *order, *tmp;
+    bool compress;
+};
+
+static int take_all(struct reorder *o, struct tok_reader *r)
 {
-    struct permute order;
+    struct tok_doc piece;
     struct progress p;
-    permute_begin(&order, seed, s->documents);
-    progress_begin(&p, "wrote", " documents", s->documents);
-    for (uint64_t i = 0; i < s->documents; i++) {
-        if (tok_writer_begin(w) || spool_document(s, permute_at(&order, i), append, w) ||
-            tok_writer_end(w))
+    int status;
+    progress_begin(&p, "read", "B", r->file_bytes);
+    while ((status = tok_reader_piece(r, &piece)) > 0) {
+        if (reorder_put(o, piece.stored, piece.count, piece.last))
             return -1;
-        progress_to(&p, i + 1);
+        progress_to(&p, r->offset);
     }
     progress_end(&p);
+    return status < 0 ? -1 : reorder_turn(o);
+}
+
+static int write_all(struct tok_writer *w, struct reorder *o)
+{
+    struct reorder_piece piece;
+    struct progress p;
+    int status;
+    progress_begin(&p, "wrote", " documents", o->documents);
+    while ((status = reorder_next(o, &piece)) > 0) {
+        if ((piece.first && tok_writer_begin(w)) ||
+            tok_writer_append_stored(w, piece.stored, piece.count) ||
+            (piece.last && tok_writer_end(w)))
+            return -1;
+        progress_to(&p, piece.place + 1);
+    }
+    progress_end(&p);
+    return status;
+}
+
+/* From the reader through the reorderer to the file. */
+static int shuffle_through(const struct job *j, struct tok_reader *r, struct reorder *o,
+                           struct tok_writer *w)
+{
+    if (take_all(o, r))
+        return fail("%s: %s", j->in, why());
+    if (o->documents == 0)
+        return fail("%s: no documents: there is nothing to shuffle", j->in);
+    if (note_shuffle(&r->meta, j->order, j->seed, o->documents))
+        return fail("%s: %s", j->in, why());
+    r->meta.block_ids = 0;
+    if (tok_writer_open(w, j->out, &r->meta, j->compress) || write_all(w, o))
+        return -1;
+    /* The sum of the documents' hashes does not depend on their order. */
+    if (w->totals.documents != r->totals.documents || w->totals.sum != r->totals.sum)
+        return fail("%s: the documents written are not those that were read", j->out);
     return 0;
 }
 
-static int shuffle(const char *in, const char *out, int64_t seed, bool compress)
+static int shuffle(const struct job *j)
 {
     struct tok_reader r;
     struct tok_writer w = {0};
-    struct spool s = {0};
-    struct tok_totals t;
-    if (tok_reader_open(&r, in))
+    struct reorder o = {0};
+    if (tok_reader_open(&r, j->in))
         return -1;
-    int status = spool_fill(&s, &r, out);
-    t = r.totals;
-    if (!status && s.documents == 0)
-        status = fail("%s: no documents: there is nothing to shuffle", in);
-    if (!status && note_shuffle(&r.meta, seed, s.documents))
-        status = fail("%s: %s", in, why());
-    r.meta.block_ids = 0;
+    r.stored_only = true;
+    bool known = r.file_bytes > 0;
+    int status = known ? tok_reader_index(&r) : 0;
+    struct reorder_plan plan = {
+        .kind = *j->order == 'n' ? ORDER_NUMPY : ORDER_TTT,
+        .seed = (uint64_t)j->seed,
+        .id_bytes = tok_id_bytes(&r.meta),
+        .memory = j->memory - OTHER_BYTES,
+        .tmp = j->tmp,
+        .beside = j->out,
+        .known = known,
+        .documents = r.totals.documents,
+        .tokens = r.totals.tokens,
+    };
+    if (!status && reorder_open(&o, &plan))
+        status = fail("%s: %s", j->in, why());
     if (!status)
-        status = tok_writer_open(&w, out, &r.meta, compress);
-    if (!status)
-        status = write_permuted(&w, &s, (uint64_t)seed);
-    /* The sum of the documents' hashes does not depend on their order. */
-    if (!status && (w.totals.documents != t.documents || w.totals.sum != t.sum))
-        status = fail("%s: the documents written are not those that were read", out);
+        status = shuffle_through(j, &r, &o, &w);
     if (status)
         tok_writer_abandon(&w);
     else
         status = tok_writer_commit(&w);
+    char temporary[16];
     if (!status)
-        say("%llu documents, %llu tokens in the order of seed %lld",
-            (unsigned long long)t.documents, (unsigned long long)t.tokens, (long long)seed);
-    spool_close(&s);
+        say("%llu documents, %llu tokens in the order of seed %lld; %sB of temporary files",
+            (unsigned long long)o.documents, (unsigned long long)o.tokens, (long long)j->seed,
+            human(temporary, (double)o.temporary_bytes));
+    reorder_close(&o);
     tok_reader_close(&r);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    int64_t seed = 0;
-    const char *out = "-";
-    bool compress = false;
+    struct job j = {.out = "-", .memory = 1 << 30, .order = "ttt", .tmp = ""};
     struct flag flags[] = {
-        {FLAG_INT, 0, "seed", &seed, "S",
+        {FLAG_INT, 0, "seed", &j.seed, "S",
          "of the order, not negative; must be given. The order is a pure function of S and the\n"
          "number of documents"},
-        {FLAG_TEXT, 'o', "out", &out, "OUT.tok", "\"-\" is standard output"},
-        {FLAG_ON, 0, "compress", &compress, NULL, "deflate the blocks"},
+        {FLAG_TEXT, 'o', "out", &j.out, "OUT.tok", "\"-\" is standard output"},
+        {FLAG_CHOICE, 0, "order", &j.order, "ttt|numpy",
+         "whose permutation: ours, or numpy's default_rng(S).permutation(documents), which holds\n"
+         "four bytes a document"},
+        {FLAG_SIZE, 'm', "memory", &j.memory, "SIZE",
+         "the program holds no more than this; the order does not depend on it"},
+        {FLAG_TEXT, 0, "tmp", &j.tmp, "DIR",
+         "for temporary files; \"\" is $TMPDIR, else beside the output"},
+        {FLAG_ON, 0, "compress", &j.compress, NULL, "deflate the blocks"},
         {FLAG_ON, 'q', "quiet", &quiet, NULL, "no news and no progress"},
         {0},
     };
@@ -98,9 +147,9 @@ int main(int argc, char **argv)
         .operands = "IN.tok",
         .purpose =
             "Put the documents of IN.tok (\"-\": standard input) into a random order: an exact\n"
-            "permutation, the same on every machine. The ids wait in a temporary file without\n"
-            "a name, in $TMPDIR or else beside the output, as large as the ids; the places of\n"
-            "the documents are held in memory, eight bytes each.",
+            "permutation, the same on every machine. Documents that do not fit in the memory go\n"
+            "through temporary files without a name, 1.1 times the data at most; nothing of\n"
+            "them stays, however the program ends.",
         .examples =
             "ttt-shuffle --seed 1 -o shuffled.tok corpus.tok\n"
             "ttt-tokenize --tokenizer tokenizer.model corpus.jsonl | ttt-shuffle --seed 1 - |\n"
@@ -113,12 +162,15 @@ int main(int argc, char **argv)
         misuse("expected one .tok file, or \"-\"; %d were given", count);
     if (!flag_find(&about, "seed")->given)
         misuse("--seed is missing: the order is a function of it, so it must be chosen");
-    if (seed < 0)
-        misuse("--seed=%lld: expected a number that is not negative", (long long)seed);
-    if (!strcmp(out, "-") && isatty(STDOUT_FILENO))
+    if (j.seed < 0)
+        misuse("--seed=%lld: expected a number that is not negative", (long long)j.seed);
+    if (j.memory < LEAST_MEMORY)
+        misuse("--memory=%lld: at least %dM are needed", (long long)j.memory, LEAST_MEMORY >> 20);
+    if (!strcmp(j.out, "-") && isatty(STDOUT_FILENO))
         misuse("standard output is a terminal: name a file with -o OUT.tok, or pipe it on");
     writer_clean_on_signals();
-    if (shuffle(*in, out, seed, compress))
+    j.in = *in;
+    if (shuffle(&j))
         die("%s", why());
     return finish(0);
 }
