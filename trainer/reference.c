@@ -198,7 +198,7 @@ static int find_accumulate(struct reference *r, const struct flax *f)
     if (find_count(f, OPT_STATE "mini_step", &waiting) ||
         find_count(f, OPT_STATE "gradient_step", &updates))
         return -1;
-    r->accumulate = updates ? (r->step - waiting) / updates : waiting + 2;
+    r->accumulate = updates ? (r->step - waiting) / updates : waiting + 1;
     if (r->accumulate > 1 && r->step % r->accumulate == waiting &&
         r->step / r->accumulate == updates)
         return 0;
