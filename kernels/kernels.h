@@ -25,6 +25,12 @@
 extern "C" {
 #endif
 
+/* ---- what the build has ------------------------------------------------------------------- */
+
+/* Whether attention_* and ttt_mlp_* are there; else calling them breaks the device. */
+bool has_attention(void);
+bool has_ttt_mlp(void);
+
 /* ---- whole arrays ------------------------------------------------------------------------- */
 
 /* y[i] += x[i]                                                    y, x [count] */

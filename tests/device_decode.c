@@ -24,6 +24,13 @@ static const struct kind kinds[] = {
      "dict(seq_modeling_block='ttt_linear', tie_word_embeddings=False, mini_batch_size=8)"},
     {"heads of 16, mini-batch 1",
      "dict(seq_modeling_block='ttt_linear', num_attention_heads=4, mini_batch_size=1)"},
+    {"mlp", "dict(seq_modeling_block='ttt_mlp', ttt_base_lr=0.1)"},
+    {"mlp, mini-batch 1, untied",
+     "dict(seq_modeling_block='ttt_mlp', mini_batch_size=1, tie_word_embeddings=False)"},
+    {"mlp base", "dict(seq_modeling_block='ttt_mlp_base', pre_conv=False, num_attention_heads=4)"},
+    {"attention", "dict(seq_modeling_block='self_attention', pre_conv=False)"},
+    {"attention, pre_conv, untied, heads of 16",
+     "dict(seq_modeling_block='self_attention', num_attention_heads=4, tie_word_embeddings=False)"},
 };
 
 /* Large enough that every part of the model shows in the logits: the start values leave norms at
@@ -96,6 +103,11 @@ static void test_kind(const struct kind *k)
              config_update(&c, "dict(vocab_size=96, hidden_size=64, intermediate_size=80, "
                                "num_hidden_layers=2, num_attention_heads=2)") ||
              config_update(&c, k->update) || params_list(&p, &c) || params_alloc(&p, false);
+    if (!rc && config_pending(&c)) {
+        case_skip(k->name, config_pending(&c));
+        params_close(&p);
+        return;
+    }
     if (rc) {
         fprintf(stderr, "%s: %s\n", k->name, why());
         CHECK(!rc);
@@ -116,7 +128,7 @@ static void test_kind(const struct kind *k)
     CHECK(model_open(&m, &c, &p, BATCH, SEQ, false) == 0);
     CHECK(model_score(&m, &t, 1, &score) == 0);
     model_logits(&m, whole, 0, BATCH * SEQ);
-    CHECK(decode_open(&d, &c, &p, BATCH) == 0);
+    CHECK(decode_open(&d, &c, &p, BATCH, SEQ) == 0);
     double worst = 0;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         double error = decode_rows(&d, ids, whole, SEQ, lengths[i]);

@@ -1,5 +1,6 @@
 /* config.c -- what a model is: its sizes and settings, under the reference's own keys. */
 #include "config.h"
+#include "kernels.h"
 #include "pydict.h"
 #include "report.h"
 
@@ -337,9 +338,6 @@ static int check_unwanted(const struct config *c)
                      (mixer_is_ttt(c->seq_modeling_block) && !mixer_is_base(c->seq_modeling_block));
     if (convolves && c->conv_width != 4)
         return fail("conv_width is %d: this version convolves 4 tokens only", c->conv_width);
-    if (!mixer_is_ttt(c->seq_modeling_block) || mixer_is_mlp(c->seq_modeling_block))
-        return fail("seq_modeling_block is %s: this version runs ttt_linear and ttt_linear_base",
-                    mixer_name(c->seq_modeling_block));
     return 0;
 }
 
@@ -359,10 +357,24 @@ static int check_seq(const struct config *c, int seq)
                 seq, k, seq / k * k, (seq / k + 1) * k);
 }
 
+const char *config_pending(const struct config *c)
+{
+    if (!mixer_is_ttt(c->seq_modeling_block) && !has_attention())
+        return "seq_modeling_block is self_attention, which this build has no kernels for yet: use "
+               "the CPU build, --device=cpu";
+    if (mixer_is_mlp(c->seq_modeling_block) && !has_ttt_mlp())
+        return "seq_modeling_block is ttt_mlp or ttt_mlp_base, which this build has no kernels for "
+               "yet: use the CPU build, --device=cpu";
+    return NULL;
+}
+
 int config_check(const struct config *c, int seq)
 {
+    const char *pending = config_pending(c);
     if (check_sizes(c) || check_unwanted(c))
         return -1;
+    if (pending)
+        return fail("%s", pending);
     if (seq < 0 || seq > 1 << 28)
         return fail("seq_length is %d: expected a positive number", seq);
     return mixer_is_ttt(c->seq_modeling_block) ? check_seq(c, seq) : 0;

@@ -76,6 +76,9 @@ json_t *config_to_json(const struct config *c);
    block this version has. seq 0: rows are not meant, as in decoding. -1 with one sentence. */
 must_check int config_check(const struct config *c, int seq);
 
+/* Whether this build has no operations for the block: a sentence, else NULL. config_check asks. */
+const char *config_pending(const struct config *c);
+
 /* Say (report.h) in one line each which given keys are mapped or are without effect here. */
 void config_notes(const struct config *c);
 

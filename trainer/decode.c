@@ -1,4 +1,4 @@
-/* decode.c -- the model one token at a time, in memory that does not grow with the text. */
+/* decode.c -- the model one token at a time, with its memory of the text. */
 #include "decode.h"
 #include "device.h"
 #include "kernels.h"
@@ -31,21 +31,27 @@ static void take_all(struct decode *d, struct arena *from)
     d->w3_out = arena_take(from, line, sizeof(real) * inner);
     d->rms = arena_take(from, line, sizeof *d->rms * batch);
     d->logits = arena_take(from, line, sizeof *d->logits * batch * c->vocab_size);
-    mixer_ttt_take_acts(&d->ttt, c, &s, false, from);
+    mixer_take_acts(&d->mixer, c, &s, false, from);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         struct decode_memory *m = &d->memory[l];
         m->history = c->pre_conv ? arena_take(from, "memory", history_bytes(d)) : NULL;
-        mixer_ttt_take_memory(&m->ttt, c, &s, from);
+        mixer_take_memory(&m->mixer, c, &s, d->capacity, from);
     }
 }
 
-int decode_open(struct decode *d, const struct config *c, struct params *p, int batch)
+int decode_open(struct decode *d, const struct config *c, struct params *p, int batch,
+                int64_t capacity)
 {
     *d = (struct decode){.config = *c, .params = p, .batch = batch};
     if (config_check(c, 0))
         return -1;
     if (batch < 1)
         return fail("%d sequences cannot be decoded", batch);
+    if (!mixer_is_ttt(c->seq_modeling_block)) {
+        if (capacity < 1 || capacity > 1 << 28)
+            return fail("attention cannot remember %lld tokens", (long long)capacity);
+        d->capacity = (int)capacity;
+    }
     d->wte = params_find(p, "model/wte/embedding");
     d->ln_f = params_find(p, "model/ln_f/kernel");
     d->lm_head = params_find(p, "lm_head/kernel");
@@ -56,7 +62,7 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
         return fail("out of memory for %d layers", c->num_hidden_layers);
     }
     for (int l = 0; l < c->num_hidden_layers; l++)
-        model_find_block(&d->ids[l], p, l);
+        model_find_block(&d->ids[l], p, c, l);
 
     struct arena counted = {0}, taken = {0};
     take_all(d, &counted);
@@ -86,7 +92,7 @@ void decode_begin(struct decode *d)
     for (int l = 0; l < d->config.num_hidden_layers; l++) {
         if (d->memory[l].history)
             device_zero(d->memory[l].history, history_bytes(d));
-        mixer_ttt_begin(&d->memory[l].ttt, &d->ids[l].ttt, d->params, &s);
+        mixer_begin(&d->memory[l].mixer, &d->ids[l].mixer, d->params, &d->config, &s);
     }
 }
 
@@ -105,8 +111,6 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
     const struct block_ids *w = &d->ids[l];
     struct decode_memory *m = &d->memory[l];
     int batch = d->batch, width = d->config.hidden_size, inner = d->config.intermediate_size;
-    /* Only the place in the mini-batch matters, and it fits an int whatever the text's length. */
-    int position = (int)(d->position % d->config.mini_batch_size);
 
     if (m->history) {
         rms(d, w->conv_norm);
@@ -114,8 +118,8 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
                   param_master(p, w->conv_bias), d->x, batch, width);
     }
     rms(d, w->seq_norm);
-    mixer_ttt_step(&d->ttt, &m->ttt, d->h, position, &w->ttt, p, &d->config, s);
-    matmul(d->x, d->ttt.y, param_work(p, w->wo), NN, batch, width, width, 1);
+    mixer_step(&d->mixer, &m->mixer, d->h, d->position, &w->mixer, p, &d->config, s);
+    matmul(d->x, d->mixer.y, param_work(p, w->wo), NN, batch, width, width, 1);
     rms(d, w->ffn_norm);
     matmul(d->w1_out, d->h, param_work(p, w->w1), NN, batch, inner, width, 0);
     matmul(d->w3_out, d->h, param_work(p, w->w3), NN, batch, inner, width, 0);
@@ -129,6 +133,9 @@ int decode_step(struct decode *d, const int32_t *ids, float *logits)
     int batch = d->batch, width = d->config.hidden_size, vocab = d->config.vocab_size;
     struct ttt_shape s = shape_of(d);
 
+    if (d->capacity && d->position >= d->capacity)
+        return fail("token %lld is one more than attention was given memory for",
+                    (long long)d->position + 1);
     device_put(d->input, ids, sizeof *ids * (size_t)batch);
     embedding_fwd(d->x, param_work(p, d->wte), d->input, batch, width);
     for (int l = 0; l < d->config.num_hidden_layers; l++)

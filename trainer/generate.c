@@ -211,7 +211,8 @@ int main(int argc, char **argv)
     if (tokenizer.vocab_size > (uint32_t)config.vocab_size)
         die("%s: has %" PRIu32 " ids, and the model %d: it was trained with another tokenizer",
             tokenizer_path, tokenizer.vocab_size, config.vocab_size);
-    if (encode_prompt(&tokenizer, &ids) || decode_open(&decode, &config, &params, 1) ||
+    if (encode_prompt(&tokenizer, &ids) ||
+        decode_open(&decode, &config, &params, 1, (int64_t)ids.count + tokens) ||
         sample_open(&sampler, &choice, (int)tokenizer.vocab_size))
         die("%s", why());
     int rc = generate(&decode, &sampler, &tokenizer, &ids, &speed);

@@ -2,6 +2,8 @@
    sizes, inner loop, norm, gate. */
 #include "mixer_ttt.h"
 #include "device.h"
+#include "mixer_parts.h"
+#include "ttt_inner.h"
 
 #include <stdio.h>
 
@@ -72,11 +74,6 @@ struct ttt_params mixer_ttt_params(const struct mixer_ttt_ids *ids, const struct
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static size_t wide_bytes(const struct ttt_shape *s)
-{
-    return sizeof(real) * (size_t)s->batch * s->seq * s->heads * s->head_dim;
-}
-
 static size_t sigma_bytes(const struct ttt_shape *s)
 {
     return sizeof(float) * (size_t)s->batch * s->heads * s->seq;
@@ -86,7 +83,7 @@ void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
                          const struct ttt_shape *s, bool training, struct arena *from)
 {
     static const char line[] = "activations";
-    bool base = mixer_is_base(c->seq_modeling_block);
+    bool base = mixer_is_base(c->seq_modeling_block), mlp = mixer_is_mlp(c->seq_modeling_block);
     size_t wide = wide_bytes(s), rows = sizeof(float) * (size_t)s->batch * s->seq;
     a->u = base ? NULL : arena_take(from, line, wide);
     a->q = arena_take(from, line, wide);
@@ -99,9 +96,9 @@ void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
     a->sigma = arena_take(from, line, sigma_bytes(s));
     a->mean = arena_take(from, line, rows);
     a->inv_std = arena_take(from, line, rows);
-    a->kept = training
-                  ? arena_take(from, "inner states kept", sizeof(float) * ttt_linear_kept_floats(s))
-                  : NULL;
+    a->kept = training ? arena_take(from, "inner states kept",
+                                    sizeof(float) * ttt_inner_kept_floats(mlp, s))
+                       : NULL;
 }
 
 void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
@@ -174,8 +171,8 @@ void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_t
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
                  s->batch, s->seq, s->heads, width);
     if (curves)
-        ttt_linear_stats(curves + s->seq / s->mini_batch, a->k, a->v, a->sigma, &inner, s);
-    ttt_linear_fwd(a->inner, a->kept, NULL, a->q, a->k, a->v, a->sigma, &inner, s);
+        ttt_inner_stats(curves + s->seq / s->mini_batch, a->k, a->v, a->sigma, &inner, s);
+    ttt_inner_fwd(a->inner, a->kept, a->q, a->k, a->v, a->sigma, &inner, s);
     norm_and_gate(a, h, ids, p, rows, width);
 }
 
@@ -191,7 +188,7 @@ void mixer_ttt_take_memory(struct mixer_ttt_memory *m, const struct config *c,
     m->history_k = base ? NULL : arena_take(from, line, history);
     m->inner = arena_take(from, line,
                           (size_t)s->batch * s->heads *
-                              ttt_linear_decode_bytes(s->head_dim, s->mini_batch));
+                              ttt_inner_decode_bytes(mixer_is_mlp(c->seq_modeling_block), s));
 }
 
 void mixer_ttt_begin(struct mixer_ttt_memory *m, const struct mixer_ttt_ids *ids,
@@ -203,7 +200,7 @@ void mixer_ttt_begin(struct mixer_ttt_memory *m, const struct mixer_ttt_ids *ids
         device_zero(m->history_q, history);
         device_zero(m->history_k, history);
     }
-    ttt_linear_decode_begin(m->inner, &inner, s);
+    ttt_inner_decode_begin(m->inner, &inner, s);
 }
 
 void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const real *h,
@@ -224,19 +221,11 @@ void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const 
     turn(a->k, position % s->mini_batch, c, s, false);
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
                  s->batch, 1, s->heads, width);
-    ttt_linear_decode(a->inner, m->inner, a->q, a->k, a->v, a->sigma, position, &inner, s);
+    ttt_inner_decode(a->inner, m->inner, a->q, a->k, a->v, a->sigma, position, &inner, s);
     norm_and_gate(a, h, ids, p, rows, width);
 }
 
 /* ---- backward ----------------------------------------------------------------------------- */
-
-/* Through one projection y = h w: dh = dy w^T + beta dh, dw += h^T dy. */
-static void project_bwd(real *dh, const real *dy, const real *h, struct params *p, int w, int rows,
-                        int width, float beta)
-{
-    matmul(dh, dy, param_work(p, w), NT, rows, width, width, beta);
-    matmul_f32(param_grad(p, w), h, dy, TN, width, width, rows, 1);
-}
 
 void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
                    struct mixer_ttt_scratch *t, const struct mixer_ttt_ids *ids, struct params *p,
@@ -251,8 +240,8 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
     layernorm_bwd(dy, param_grad(p, ids->post_scale), param_grad(p, ids->post_bias), dy, a->inner,
                   a->mean, a->inv_std, param_master(p, ids->post_scale), rows, width);
 
-    ttt_linear_bwd(t->dq, t->dk, t->dv, t->dsigma, &dinner, dy, NULL, a->q, a->k, a->v, a->sigma,
-                   a->kept, &inner, s);
+    ttt_inner_bwd(t->dq, t->dk, t->dv, t->dsigma, &dinner, dy, a->q, a->k, a->v, a->sigma, a->kept,
+                  &inner, s);
 
     turn(t->dq, 0, c, s, true);
     turn(t->dk, 0, c, s, true);

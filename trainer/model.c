@@ -16,7 +16,7 @@ static int find(const struct params *p, int l, const char *name)
     return params_find(p, path);
 }
 
-void model_find_block(struct block_ids *ids, const struct params *p, int l)
+void model_find_block(struct block_ids *ids, const struct params *p, const struct config *c, int l)
 {
     ids->conv_norm = find(p, l, "conv/conv_norm/kernel");
     ids->conv_kernel = find(p, l, "conv/conv1/kernel");
@@ -27,7 +27,7 @@ void model_find_block(struct block_ids *ids, const struct params *p, int l)
     ids->w1 = find(p, l, "feed_forward/w1/kernel");
     ids->w2 = find(p, l, "feed_forward/w2/kernel");
     ids->w3 = find(p, l, "feed_forward/w3/kernel");
-    mixer_ttt_find(&ids->ttt, p, l);
+    mixer_find(&ids->mixer, p, c, l);
 }
 
 /* Without a backward the stream is changed in place and norms share one array. */
@@ -53,7 +53,7 @@ static void take_block(struct model *m, struct block_acts *a, struct arena *from
     a->rms_mixer = arena_take(from, line, column);
     a->rms_ffn = keep ? arena_take(from, line, column) : a->rms_mixer;
     a->rms_conv = keep && c->pre_conv ? arena_take(from, line, column) : a->rms_mixer;
-    mixer_ttt_take_acts(&a->ttt, c, &s, keep, from);
+    mixer_take_acts(&a->mixer, c, &s, keep, from);
 }
 
 static void take_all(struct model *m, struct arena *from)
@@ -92,7 +92,7 @@ static void take_all(struct model *m, struct arena *from)
     m->dh = arena_take(from, scratch, sizeof(real) * rows * width);
     m->dy = arena_take(from, scratch, sizeof(real) * rows * width);
     m->dgated = arena_take(from, scratch, sizeof(real) * rows * c->intermediate_size);
-    mixer_ttt_take_scratch(&m->ttt, c, &s, from);
+    mixer_take_scratch(&m->mixer, c, &s, from);
 }
 
 /* Rows of logits that exist at a time: 64 MiB of them, or a sixteenth of a large micro-batch. */
@@ -133,7 +133,7 @@ static int shape_model(struct model *m, const struct config *c, struct params *p
 static size_t workspace_bytes(const struct model *m)
 {
     struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, 1);
-    return m->training ? ttt_linear_bwd_workspace_bytes(&s) : 0;
+    return m->training ? mixer_workspace_bytes(&m->config, &s) : 0;
 }
 
 int model_plan(struct plan *plan, const struct config *c, struct params *p, int batch, int seq,
@@ -164,7 +164,7 @@ int model_open(struct model *m, const struct config *c, struct params *p, int ba
     m->ln_f = params_find(p, "model/ln_f/kernel");
     m->lm_head = params_find(p, "lm_head/kernel");
     for (int l = 0; l < c->num_hidden_layers; l++)
-        model_find_block(&m->ids[l], p, l);
+        model_find_block(&m->ids[l], p, c, l);
 
     struct arena counted = {0}, taken = {0};
     take_all(m, &counted);
@@ -218,9 +218,9 @@ static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_sha
                  param_master(p, w->conv_bias), a->x, m->batch, m->seq, width);
     }
     rms_fwd(a->h_mixer, a->rms_mixer, a->x_mixer, w->seq_norm, m);
-    mixer_ttt_fwd(&a->ttt, a->h_mixer, &w->ttt, p, &m->config, s, curves);
+    mixer_fwd(&a->mixer, a->h_mixer, &w->mixer, p, &m->config, s, curves);
     copy(a->x_ffn, a->x_mixer, m);
-    matmul(a->x_ffn, a->ttt.y, param_work(p, w->wo), NN, rows, width, width, 1);
+    matmul(a->x_ffn, a->mixer.y, param_work(p, w->wo), NN, rows, width, width, 1);
 
     rms_fwd(a->h_ffn, a->rms_ffn, a->x_ffn, w->ffn_norm, m);
     matmul(a->w1_out, a->h_ffn, param_work(p, w->w1), NN, rows, inner, width, 0);
@@ -244,6 +244,8 @@ static void forward(struct model *m, float ttt_lr_mult, double share, double *cu
     const struct params *p = m->params;
     struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, ttt_lr_mult);
     int layers = m->config.num_hidden_layers;
+    if (!m->curves)
+        curves = NULL;
 
     embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->input, m->rows, m->config.hidden_size);
     for (int l = 0; l < layers; l++) {
@@ -312,8 +314,8 @@ static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
     rms_bwd(m, m->dh, a->x_ffn, a->rms_ffn, w->ffn_norm);
 
     matmul(m->dy, m->dx, param_work(p, w->wo), NT, rows, width, width, 0);
-    matmul_f32(param_grad(p, w->wo), a->ttt.y, m->dx, TN, width, width, rows, 1);
-    mixer_ttt_bwd(m->dh, m->dy, a->h_mixer, &a->ttt, &m->ttt, &w->ttt, p, &m->config, s);
+    matmul_f32(param_grad(p, w->wo), a->mixer.y, m->dx, TN, width, width, rows, 1);
+    mixer_bwd(m->dh, m->dy, a->h_mixer, &a->mixer, &m->mixer, &w->mixer, p, &m->config, s);
     rms_bwd(m, m->dh, a->x_mixer, a->rms_mixer, w->seq_norm);
 
     if (m->config.pre_conv) {

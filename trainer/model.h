@@ -12,7 +12,7 @@
 #define MODEL_H
 
 #include "config.h"
-#include "mixer_ttt.h"
+#include "mixer.h"
 #include "params.h"
 #include "plan.h"
 #include "real.h"
@@ -34,7 +34,7 @@ struct score {
 struct block_ids {
     int conv_norm, conv_kernel, conv_bias;
     int seq_norm, ffn_norm, wo, w1, w2, w3;
-    struct mixer_ttt_ids ttt;
+    struct mixer_ids mixer;
 };
 
 /* What a block keeps for its backward; rows = batch * seq. */
@@ -45,7 +45,7 @@ struct block_acts {
     real *x_ffn, *h_ffn;           /* [rows][width], before the feed-forward */
     real *w1_out, *w3_out, *gated; /* [rows][intermediate] */
     float *rms_conv, *rms_mixer, *rms_ffn; /* [rows], inverse */
-    struct mixer_ttt_acts ttt;
+    struct mixer_acts mixer;
 };
 
 /* Zero means closed. */
@@ -66,13 +66,13 @@ struct model {
     real *dlogits;      /* [chunk_rows][vocab]; the logits themselves where real is float */
     real *dx, *dh, *dy; /* [rows][width], as the rest while training only */
     real *dgated;       /* [rows][intermediate] */
-    struct mixer_ttt_scratch ttt;
+    struct mixer_scratch mixer;
     float *curves;    /* [4][seq / mini_batch] */
     float *host_rows; /* [5][rows] on the host, owned: weight, then what comes back */
 };
 
 /* Find the parameters of block l. */
-void model_find_block(struct block_ids *ids, const struct params *p, int l);
+void model_find_block(struct block_ids *ids, const struct params *p, const struct config *c, int l);
 
 /* Add to a plan everything that params_alloc and model_open will take; p is listed. -1 with why()
    when the configuration cannot run or a micro-batch of this size cannot be counted. */
@@ -91,7 +91,7 @@ void model_zero_grad(struct model *m);
 /* Forward and backward of one micro-batch. Adds share times its scores to *score, and share times
    its gradient to params->grad (share: 1 / accum_steps). curves: NULL, or [layers][4][seq /
    mini_batch] on the host to which share times the four TTT statistics are added, in the order
-   of docs/model.md. -1 with why() when the device broke. */
+   of docs/model.md; nothing is added by attention. -1 with why() when the device broke. */
 must_check int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, double share,
                            struct score *score, double *curves);
 

@@ -11,6 +11,16 @@ static void refuse(const char *what)
     device_fail(what, "has no CUDA twin in this version; use the CPU build");
 }
 
+bool has_attention(void)
+{
+    return false;
+}
+
+bool has_ttt_mlp(void)
+{
+    return false;
+}
+
 void attention_fwd(real *, float *, const real *, const real *, const real *, int, int, int, int)
 {
     refuse("attention_fwd");

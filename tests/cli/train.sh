@@ -81,7 +81,8 @@ refuses text-shorter-than-a-window 1 'too few for one window' --seq_length=2048
 refuses batch-larger-than-the-data 1 'fewer than one batch' --global_batch_size=64
 refuses nothing-to-resume 1 'neither a checkpoint' --resume_exp_name=absent
 refuses missing-flagfile 2 'No such file' --flagfile="$work/nothing"
-refuses attention 1 'self_attention' --load_model_config=125m
+refuses dropout 1 'no dropout' --update_model_config='dict(attn_pdrop=0.1)'
+refuses masked-keys 1 'does not mask keys' --update_model_config='dict(fcm_max_ratio=0.1)'
 refuses memory 1 'free: a smaller --micro_batch' --update_model_config='dict(hidden_size=65536, num_attention_heads=1024, num_hidden_layers=64)'
 if [[ $bin != *cuda* && $bin != *emulated* ]]; then
     refuses bf16-on-the-cpu 1 'the CPU build computes in fp32' --dtype=bf16
