@@ -209,6 +209,16 @@ int writer_patch(struct writer *w, uint64_t offset, const void *data, size_t byt
     return 0;
 }
 
+int writer_reserve(struct writer *w, uint64_t bytes)
+{
+    if (!w->part || bytes > INT64_MAX || !fallocate(w->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes))
+        return 0;
+    if (errno == ENOSPC || errno == EFBIG || errno == EDQUOT)
+        return fail("%s: %s: %llu bytes are needed", w->path, strerror(errno),
+                    (unsigned long long)bytes);
+    return 0;
+}
+
 int writer_commit(struct writer *w)
 {
     int status = flush(w);

@@ -43,6 +43,9 @@ must_check int writer_open(struct writer *w, const char *path);
 must_check int writer_put(struct writer *w, const void *data, size_t bytes);
 /* Overwrite bytes already put, at `offset`; not for "-". */
 must_check int writer_patch(struct writer *w, uint64_t offset, const void *data, size_t bytes);
+/* Room on the disk for a file of so many bytes, so that a full one shows now; nothing where the
+   file system cannot tell. */
+must_check int writer_reserve(struct writer *w, uint64_t bytes);
 must_check int writer_commit(struct writer *w); /* on failure the part is removed */
 void writer_abandon(struct writer *w);          /* harmless when closed or committed */
 

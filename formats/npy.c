@@ -234,6 +234,10 @@ int npy_writer_open(struct npy_writer *w, const char *path, enum npy_dtype dtype
     npy_header(header, dtype, count);
     if (writer_open(&w->file, path))
         return -1;
+    if (count && writer_reserve(&w->file, NPY_HEADER_BYTES + count * npy_item_bytes(dtype))) {
+        npy_writer_abandon(w);
+        return -1;
+    }
     xxh3_begin(&w->stream);
     xxh3_add(&w->stream, header, sizeof header);
     w->crc32c = crc32c(0, header, sizeof header);
@@ -241,6 +245,15 @@ int npy_writer_open(struct npy_writer *w, const char *path, enum npy_dtype dtype
         return 0;
     npy_writer_abandon(w);
     return -1;
+}
+
+int npy_writer_open_raw(struct npy_writer *w, const char *path, enum npy_dtype dtype)
+{
+    *w = (struct npy_writer){.dtype = dtype, .raw = true};
+    if (writer_open(&w->file, path))
+        return -1;
+    xxh3_begin(&w->stream);
+    return 0;
 }
 
 int npy_writer_put(struct npy_writer *w, const void *items, size_t count)
@@ -272,8 +285,7 @@ int npy_writer_put_ids(struct npy_writer *w, const uint32_t *ids, size_t count)
     return 0;
 }
 
-/* The count was another than promised: take the sums from the file. */
-static int sum_again(struct npy_writer *w)
+int npy_writer_sum_again(struct npy_writer *w)
 {
     struct map m;
     if (map_open(&m, w->file.part))
@@ -290,11 +302,13 @@ int npy_writer_seal(struct npy_writer *w)
     npy_header(header, w->dtype, w->count);
     w->bytes = w->file.bytes;
     w->xxh3 = xxh3_end(&w->stream);
+    if (w->raw)
+        return writer_patch(&w->file, 0, "", 0);
     /* Also when it stands there already: bytes still held are written now, so that a full disk
        shows before any file gets its name. */
     if (writer_patch(&w->file, 0, header, sizeof header))
         return -1;
-    return w->count == w->promised ? 0 : sum_again(w);
+    return w->count == w->promised ? 0 : npy_writer_sum_again(w);
 }
 
 int npy_writer_commit(struct npy_writer *w)

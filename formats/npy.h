@@ -57,6 +57,7 @@ struct npy_writer {
     enum npy_dtype dtype;
     uint64_t count;    /* items put so far */
     uint64_t promised; /* in the header */
+    bool raw;          /* items alone: a file of another format, with the same sums */
     struct xxh3_stream stream;
     /* of the whole file, header included; after seal */
     uint64_t bytes;
@@ -66,12 +67,16 @@ struct npy_writer {
 
 must_check int npy_writer_open(struct npy_writer *w, const char *path, enum npy_dtype dtype,
                                uint64_t count);
+/* The same without a header. */
+must_check int npy_writer_open_raw(struct npy_writer *w, const char *path, enum npy_dtype dtype);
 /* Items as they are stored. */
 must_check int npy_writer_put(struct npy_writer *w, const void *items, size_t count);
 /* Ids, narrowed to NPY_U2 or NPY_I4; one that does not fit is refused. */
 must_check int npy_writer_put_ids(struct npy_writer *w, const uint32_t *ids, size_t count);
 /* Completes header and sums and writes every byte; the file keeps its temporary name. */
 must_check int npy_writer_seal(struct npy_writer *w);
+/* After seal, when bytes were patched: the sums from the file itself. */
+must_check int npy_writer_sum_again(struct npy_writer *w);
 must_check int npy_writer_commit(struct npy_writer *w); /* after seal; closes, also on failure */
 void npy_writer_abandon(struct npy_writer *w);          /* harmless when closed */
 

@@ -45,9 +45,13 @@ char *packer_path(const struct packer_plan *plan)
     ratio_text(ratio, plan->val_ratio);
     if (asprintf(
             &path,
-            "%.*s/tokenizer_name-%s-val_ratio-%s-val_split_seed-%lld-add_eos-%s-detokenize-False",
+            "%.*s/tokenizer_name-%s-val_ratio-%s-val_split_seed-%lld-add_eos-%s-detokenize-False"
+            "%s%s%.0lld%s%s",
             (int)out, plan->out, name, ratio, (long long)plan->split_seed,
-            plan->meta.add_eos ? "True" : "False") < 0) {
+            plan->meta.add_eos ? "True" : "False", plan->best_fit ? "-best_fit" : "",
+            plan->best_fit ? "-" : "", (long long)plan->best_fit,
+            plan->format == SINK_NPY ? "" : "-",
+            plan->format == SINK_NPY ? "" : sink_format_name[plan->format]) < 0) {
         fail("out of memory");
         return NULL;
     }
@@ -77,15 +81,17 @@ static char *options_of(const struct packer_plan *plan)
     json_t *all = json_pack("{ss ss sb sb ss so}", "splits", plan->given ? "given" : "drawn",
                             "val_ratio", ratio, "add_bos", m->add_bos, "add_eos", m->add_eos,
                             "special", m->special_text ? "text" : "literal", "stream", stream);
+    if (plan->best_fit)
+        json_object_set_new(all, "best_fit",
+                            json_pack("{sI sb}", "seq_length", (json_int_t)plan->best_fit,
+                                      "truncate", plan->truncate));
+    if (plan->format != SINK_NPY)
+        json_object_set_new(all, "format", json_string(sink_format_name[plan->format]));
+    if (strcmp(plan->dtype, "auto"))
+        json_object_set_new(all, "dtype", json_string(plan->dtype));
     char *text = json_dumps(all, JSON_COMPACT);
     json_decref(all);
     return text;
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 /* What all lines have in common; options are borrowed. */
@@ -141,9 +147,9 @@ static bool stands(const struct packer_plan *plan, const char *dir)
         same = has_bytes(file_path(dir, m.files[i].path, ""), m.files[i].bytes);
     for (int s = 0; same && s < PACKER_SPLITS; s++) {
         struct manifest_file want = line_of(plan, s, options);
-        const struct manifest_file *have =
-            manifest_find(&m, base_name(file_path(dir, packer_split_name[s], ".npy")));
-        same = have && same_source(have, &want);
+        const char *name = packer_split_name[s];
+        for (size_t i = 0; same && i < m.count; i++)
+            same = strncmp(m.files[i].path, name, strlen(name)) || same_source(&m.files[i], &want);
     }
     if (same && *plan->tokenizer_pkl)
         same = manifest_find(&m, "tokenizer.pkl") != NULL;
@@ -219,11 +225,13 @@ static bool exists(const char *path)
 /* Something that we may not overwrite, or NULL. */
 static const char *in_the_way(const char *dir)
 {
-    for (int s = 0; s < PACKER_SPLITS; s++) {
-        const char *path = file_path(dir, packer_split_name[s], ".npy");
-        if (exists(path))
-            return path;
-    }
+    static const char *const suffixes[] = {".npy", ".bin", "_000000.bin", ".ds"};
+    for (int s = 0; s < PACKER_SPLITS; s++)
+        for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+            const char *path = file_path(dir, packer_split_name[s], suffixes[i]);
+            if (exists(path))
+                return path;
+        }
     const char *path = file_path(dir, MANIFEST_NAME, "");
     return exists(path) ? path : NULL;
 }
@@ -265,24 +273,29 @@ fail:
 
 int packer_begin(struct packer *d, int split, uint64_t tokens, uint64_t documents)
 {
-    struct packer_split *s = &d->split[split];
-    const char *name = packer_split_name[split];
-    enum npy_dtype dtype = d->plan->meta.vocab_size < 65536 ? NPY_U2 : NPY_I4;
-    if (npy_writer_open(&s->ids, file_path(d->dir, name, ".npy"), dtype, tokens))
+    const struct packer_plan *p = d->plan;
+    struct sink_plan plan = {
+        .format = p->format,
+        .dir = d->dir,
+        .split = packer_split_name[split],
+        .id_bytes = tok_id_bytes(&p->meta),
+        .tokens = tokens,
+        .documents = documents,
+        .tmp = p->tmp,
+    };
+    if (sink_dtype(&plan.dtype, p->format, p->dtype, p->meta.vocab_size))
         return -1;
-    return npy_writer_open(&s->offsets, file_path(d->dir, name, ".offsets"), NPY_U8, documents + 1);
+    return sink_open(&d->split[split], &plan);
 }
 
 int packer_document(struct packer *d, int split)
 {
-    struct packer_split *s = &d->split[split];
-    s->documents++;
-    return npy_writer_put(&s->offsets, &s->ids.count, 1);
+    return sink_document(&d->split[split]);
 }
 
-int packer_put(struct packer *d, int split, const uint32_t *ids, size_t count)
+int packer_put(struct packer *d, int split, const void *stored, size_t count)
 {
-    return npy_writer_put_ids(&d->split[split].ids, ids, count);
+    return sink_put(&d->split[split], stored, count);
 }
 
 /* ---- commit ------------------------------------------------------------------------------- */
@@ -291,23 +304,21 @@ static int seal(struct packer *d, struct manifest *m)
 {
     char *options = options_of(d->plan);
     int status = options ? 0 : fail("%s: out of memory", d->dir);
-    for (int i = 0; !status && i < 2 * PACKER_SPLITS; i++) {
-        int s = i / 2;
-        struct packer_split *split = &d->split[s];
-        struct npy_writer *w = i % 2 ? &split->offsets : &split->ids;
-        if ((i % 2 && npy_writer_put(w, &split->ids.count, 1)) || npy_writer_seal(w)) {
-            status = -1;
-            break;
+    for (int s = 0; !status && s < PACKER_SPLITS; s++) {
+        struct sink *split = &d->split[s];
+        status = sink_seal(split);
+        for (size_t i = 0; !status && i < split->file_count; i++) {
+            const struct sink_file *from = &split->files[i];
+            struct manifest_file f = line_of(d->plan, s, options);
+            f.path = from->path;
+            f.dtype = from->dtype;
+            f.bytes = from->bytes;
+            f.tokens = from->tokens;
+            f.documents = from->documents;
+            f.xxh3 = from->xxh3;
+            f.crc32c = from->crc32c;
+            status = manifest_add(m, &f);
         }
-        struct manifest_file f = line_of(d->plan, s, options);
-        f.path = base_name(w->file.path);
-        f.dtype = npy_dtype_name(w->dtype);
-        f.bytes = w->bytes;
-        f.tokens = split->ids.count;
-        f.documents = split->documents;
-        f.xxh3 = w->xxh3;
-        f.crc32c = w->crc32c;
-        status = manifest_add(m, &f);
     }
     free(options);
     return status;
@@ -361,7 +372,7 @@ static int rename_all(struct packer *d, struct writer *pkl, const struct manifes
     if (unlink(manifest) && errno != ENOENT)
         return fail("%s: cannot be replaced: %s", manifest, strerror(errno));
     for (int s = 0; s < PACKER_SPLITS; s++)
-        if (npy_writer_commit(&d->split[s].ids) || npy_writer_commit(&d->split[s].offsets))
+        if (sink_commit(&d->split[s]))
             return -1;
     if (pkl->path && writer_commit(pkl))
         return -1;
@@ -385,10 +396,8 @@ int packer_commit(struct packer *d)
     }
     if (!status)
         status = rename_all(d, &pkl, &m);
-    for (int s = 0; s < PACKER_SPLITS; s++) {
-        npy_writer_abandon(&d->split[s].ids); /* harmless when committed */
-        npy_writer_abandon(&d->split[s].offsets);
-    }
+    for (int s = 0; s < PACKER_SPLITS; s++)
+        sink_close(&d->split[s]); /* harmless when committed */
     writer_abandon(&pkl);
     manifest_free(&m);
     d->unclean &= status < 0;
@@ -400,9 +409,7 @@ void packer_abandon(struct packer *d)
 {
     if (!d->dir)
         return;
-    for (int s = 0; s < PACKER_SPLITS; s++) {
-        npy_writer_abandon(&d->split[s].ids);
-        npy_writer_abandon(&d->split[s].offsets);
-    }
+    for (int s = 0; s < PACKER_SPLITS; s++)
+        sink_close(&d->split[s]);
     leave(d);
 }

@@ -6,13 +6,15 @@
                         an .npy of <u8[documents + 1]: where each document begins in its .npy, and
                         at last the number of ids
            manifest.jsonl                              written last: all of it is there
-   A slash in NAME makes two levels. Files wait under temporary names until commit; ".packing"
-   stands in the directory while one program works there, and after one that was killed there. */
+   and with another format that format's files (sink.h) instead of the arrays, in a folder whose
+   name ends in "-FORMAT". A slash in NAME makes two levels. Files wait under temporary names until
+   commit; ".packing" stands in the directory while one program works there, and after one that was
+   killed there. */
 #ifndef PACKER_H
 #define PACKER_H
 
 #include "manifest.h"
-#include "npy.h"
+#include "sink.h"
 #include "tok.h"
 
 enum { PACKER_TRAIN, PACKER_VALIDATION, PACKER_TEST, PACKER_SPLITS };
@@ -24,24 +26,24 @@ struct packer_plan {
     const char *out, *tokenizer_name;
     double val_ratio;
     int64_t split_seed;
-    bool given;                                   /* the splits were given, not drawn */
-    const char *tokenizer_pkl;                    /* a file to copy in, or "" */
-    struct tok_meta meta;                         /* of the streams */
+    bool given; /* the splits were given, not drawn */
+    enum sink_format format;
+    const char *dtype;         /* "auto", "u16", "u32" or "i32" */
+    int64_t best_fit;          /* the row's length; 0: documents stand end to end */
+    bool truncate;             /* best-fit: what is longer than a row is cut */
+    const char *tokenizer_pkl; /* a file to copy in, or "" */
+    const char *tmp;           /* see scratch_file.h */
+    struct tok_meta meta;      /* of the streams */
     struct manifest_source source[PACKER_SPLITS]; /* names borrowed; zero but for the name
                                                       until a pipe has been read */
     bool source_known[PACKER_SPLITS];
-};
-
-struct packer_split {
-    struct npy_writer ids, offsets;
-    uint64_t documents;
 };
 
 struct packer {
     const struct packer_plan *plan; /* borrowed */
     char *dir;                      /* owned */
     int lock;
-    struct packer_split split[PACKER_SPLITS];
+    struct sink split[PACKER_SPLITS];
     bool force;
     bool unclean; /* a killed run's files may stand there, or some of ours */
 };
@@ -58,7 +60,8 @@ must_check int packer_open(struct packer *d, const struct packer_plan *plan, boo
 must_check int packer_begin(struct packer *d, int split, uint64_t tokens, uint64_t documents);
 /* The next ids belong to a new document. */
 must_check int packer_document(struct packer *d, int split);
-must_check int packer_put(struct packer *d, int split, const uint32_t *ids, size_t count);
+/* Ids as the streams store them. */
+must_check int packer_put(struct packer *d, int split, const void *stored, size_t count);
 
 /* All files to their names, then the manifest. 1: a whole, equal dataset stood there and was left
    alone. Closes d, also on failure. */

@@ -92,8 +92,9 @@ static int shuffle(const struct job *j)
     if (tok_reader_open(&r, j->in))
         return -1;
     r.stored_only = true;
-    bool known = r.file_bytes > 0;
-    int status = known ? tok_reader_index(&r) : 0;
+    /* A damaged end shows while reading, which names the place. */
+    bool known = r.file_bytes > 0 && !tok_reader_index(&r);
+    int status = 0;
     struct reorder_plan plan = {
         .kind = *j->order == 'n' ? ORDER_NUMPY : ORDER_TTT,
         .seed = (uint64_t)j->seed,

@@ -82,44 +82,78 @@ static int share_check(const struct manifest_file *test, const char *path)
     return status ? fail("%s: %s", path, why()) : 0;
 }
 
-/* The splits hold all that came in: disjoint and complete where drawn, whole where given. */
+static bool option(const struct manifest_file *f, const char *name)
+{
+    json_t *options = json_loads(f->options, 0, NULL);
+    bool given = json_object_get(options, name) != NULL;
+    json_decref(options);
+    return given;
+}
+
+static const char *const split_names[] = {"train", "validation", "test"};
+
+/* What the lines of one split add up to: files of ids alone, all of which have the same source. */
+static int split_sum(const struct manifest *m, int split, struct manifest_file *sum,
+                     const char *path)
+{
+    size_t n = strlen(split_names[split]);
+    *sum = (struct manifest_file){0};
+    for (size_t i = 0; i < m->count; i++) {
+        const struct manifest_file *f = &m->files[i];
+        if (strncmp(f->path, split_names[split], n) || !strchr("._/", f->path[n]))
+            continue;
+        if (!sum->path) {
+            *sum = *f; /* the ids come first; llm.c's and MDS's are several */
+            continue;
+        }
+        if (strcmp(f->dtype, sum->dtype)) {
+            bool same = f->tokens == sum->tokens && f->documents == sum->documents;
+            if (!same)
+                return fail("%s: %s and %s do not agree on documents and tokens", path, sum->path,
+                            f->path);
+            continue;
+        }
+        sum->tokens += f->tokens;
+        sum->documents += f->documents;
+    }
+    return sum->path ? 0 : fail("%s: lacks a line for %s", path, split_names[split]);
+}
+
+/* The splits hold all that came in: disjoint and complete where drawn, whole where given. Rows of
+   best-fit hold padding too, and llm.c's files tell no documents. */
 static int splits_check(const struct manifest *m, const char *path)
 {
-    static const char *const names[] = {"train", "validation", "test"};
-    const struct manifest_file *split[3];
-    for (int i = 0; i < 3; i++) {
-        char npy[32], offsets[32];
-        snprintf(npy, sizeof npy, "%s.npy", names[i]);
-        snprintf(offsets, sizeof offsets, "%s.offsets", names[i]);
-        split[i] = manifest_find(m, npy);
-        const struct manifest_file *o = manifest_find(m, offsets);
-        if (!split[i] || !o)
-            return fail("%s: lacks a line for %s", path, split[i] ? offsets : npy);
-        if (o->documents != split[i]->documents || o->tokens != split[i]->tokens)
-            return fail("%s: %s and %s do not agree on documents and tokens", path, npy, offsets);
-    }
-    const struct manifest_file *train = split[0], *test = split[2];
-    for (int i = 0; train->seed < 0 && i < 3; i++)
-        if (split[i]->documents != split[i]->source.documents ||
-            split[i]->tokens != split[i]->source.tokens)
-            return fail("%s: %s.npy does not hold all of its source", path, names[i]);
+    struct manifest_file split[3];
+    for (int i = 0; i < 3; i++)
+        if (split_sum(m, i, &split[i], path))
+            return -1;
+    const struct manifest_file *train = &split[0], *test = &split[2];
+    bool rows = option(train, "best_fit"), counted = !rows && train->documents > 0;
+    for (int i = 0; !rows && train->seed < 0 && i < 3; i++)
+        if ((counted && split[i].documents != split[i].source.documents) ||
+            split[i].tokens != split[i].source.tokens)
+            return fail("%s: %s does not hold all of its source", path, split_names[i]);
     if (train->seed < 0)
         return 0;
-    if (strcmp(split[1]->xxh3.hex, test->xxh3.hex))
-        return fail("%s: validation.npy and test.npy differ, but they were drawn as one", path);
-    if (train->documents + test->documents != train->source.documents ||
+    if (strcmp(split[1].xxh3.hex, test->xxh3.hex))
+        return fail("%s: %s and %s differ, but they were drawn as one", path, split[1].path,
+                    test->path);
+    if (rows)
+        return 0;
+    if ((counted && train->documents + test->documents != train->source.documents) ||
         train->tokens + test->tokens != train->source.tokens)
         return fail("%s: train and test together do not hold all of the source", path);
-    return share_check(test, path);
+    return counted ? share_check(test, path) : 0;
 }
 
 static int prove_line(const struct manifest_file *f, const char *path, struct proof *p)
 {
-    if (!strcmp(f->dtype, "uint64"))
+    const char *dot = strrchr(path, '.');
+    if (dot && !strcmp(dot, ".offsets"))
         return prove_offsets(path, f, p);
-    if (!strcmp(f->dtype, "pickle"))
-        return prove_sums(path, f, p);
-    return prove_ids(path, 0, f, p);
+    if (dot && !strcmp(dot, ".npy"))
+        return prove_ids(path, 0, f, p);
+    return prove_sums(path, f, p);
 }
 
 static void verify_dataset(const char *dir)
