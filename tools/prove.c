@@ -1,17 +1,36 @@
 /* prove.c -- is one file whole, and does it hold what it should? */
 #include "prove.h"
+#include "ids.h"
 #include "npy.h"
 #include "report.h"
 #include "tensors.h"
 #include "tok.h"
+#include "tok_repair.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
-enum { CHUNK_BYTES = 1 << 20 };
+enum { CHUNK_BYTES = 1 << 20, CHUNK_IDS = 1 << 17 };
 
 /* ---- .tok --------------------------------------------------------------------------------- */
+
+/* The sentence for a damaged file, with its first bad place and what all of them cost. */
+static int damaged(const char *path)
+{
+    struct tok_repair r;
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", why());
+    if (tok_repair(&r, path, NULL) || r.count == 0)
+        return fail("%s", sentence);
+    const struct tok_damage *d = &r.damages[0];
+    fail("%s; first bad: block %" PRIu64 ", bytes %" PRIu64 " to %" PRIu64 "; %" PRIu64
+         " documents are good, %" PRIu64 "%s lost%s",
+         sentence, d->block, d->from, d->to, r.documents, r.lost,
+         r.counted ? "" : " and an unknown number", "; --repair saves the good ones");
+    tok_repair_close(&r);
+    return -1;
+}
 
 int prove_tok(const char *path, const struct xxh3 *tokenizer, struct proof *p)
 {
@@ -21,10 +40,13 @@ int prove_tok(const char *path, const struct xxh3 *tokenizer, struct proof *p)
     int status;
     if (tok_reader_open(&r, path))
         return -1;
+    r.stored_only = true;
     progress_begin(&shown, "verified", "B", r.file_bytes);
     while ((status = tok_reader_piece(&r, &piece)) > 0)
         progress_to(&shown, r.offset);
     progress_end(&shown);
+    if (status && r.file_bytes)
+        damaged(path);
     if (!status && tokenizer && strcmp(tokenizer->hex, r.meta.tokenizer.hex))
         status = fail("%s: made with another tokenizer: its XXH3-128 is %s, not %s", path,
                       r.meta.tokenizer.hex, tokenizer->hex);
@@ -33,6 +55,27 @@ int prove_tok(const char *path, const struct xxh3 *tokenizer, struct proof *p)
              r.totals.documents, r.totals.tokens, r.totals.blocks, r.meta.vocab_size);
     tok_reader_close(&r);
     return status;
+}
+
+int prove_repair(const char *path, const char *out)
+{
+    struct tok_repair r;
+    if (tok_repair(&r, path, out))
+        return -1;
+    for (size_t i = 0; i < r.count; i++) {
+        const struct tok_damage *d = &r.damages[i];
+        printf("%s\tbad\tblock %" PRIu64 "\tbytes %" PRIu64 " to %" PRIu64 "\t", path, d->block,
+               d->from, d->to);
+        if (d->counted)
+            printf("%" PRIu64 " documents lost\t%s\n", d->documents, d->why);
+        else
+            printf("documents lost: unknown\t%s\n", d->why);
+    }
+    printf("%s\tsaved\t%" PRIu64 " documents\t%" PRIu64 " tokens\t%" PRIu64 " blocks\t%" PRIu64
+           " documents lost%s\n",
+           out, r.documents, r.tokens, r.blocks, r.lost, r.counted ? "" : " and those of the end");
+    tok_repair_close(&r);
+    return 0;
 }
 
 /* ---- .npy --------------------------------------------------------------------------------- */
@@ -69,26 +112,12 @@ static int line_check(const char *path, const struct map *m, const struct manife
     return sums_check(path, m, "the manifest", line->bytes, &line->xxh3, &line->crc32c);
 }
 
-/* The largest value of an integer array, read as unsigned; 0 when it is empty. */
-static uint64_t largest(const struct npy *a)
-{
-    uint64_t most = 0;
-    if (a->dtype == NPY_U2) {
-        uint16_t top = 0;
-        for (uint64_t i = 0; i < a->count; i++) {
-            uint16_t v = le16(a->data + 2 * i);
-            top = v > top ? v : top;
-        }
-        return top;
-    }
-    for (uint64_t i = 0; i < a->count; i++) {
-        uint64_t v = (uint64_t)npy_int(a, i);
-        most = v > most ? v : most;
-    }
-    return most;
-}
+/* Every id is below the vocabulary; BOS and EOS are counted on the way, as Llama numbers them. */
+struct count {
+    uint64_t bos, eos;
+};
 
-static int ids_check(const char *path, const struct npy *a, uint64_t vocab_size)
+static int ids_check(const char *path, const struct npy *a, uint64_t vocab_size, struct count *c)
 {
     if (a->dims != 1 || (a->dtype != NPY_U2 && a->dtype != NPY_I4 && a->dtype != NPY_U4))
         return fail("%s: %d dimensions of %s: token ids are one flat array of uint16, int32 or "
@@ -96,13 +125,34 @@ static int ids_check(const char *path, const struct npy *a, uint64_t vocab_size)
                     path, a->dims, npy_dtype_name(a->dtype));
     if (vocab_size == 0)
         vocab_size = a->dtype == NPY_U2 ? 65536 : (uint64_t)INT32_MAX + 1;
-    if (largest(a) < vocab_size)
-        return 0;
-    uint64_t i = 0;
-    while ((uint64_t)npy_int(a, i) < vocab_size)
-        i++;
-    return fail("%s: token %" PRIu64 " is %lld, which is not below the vocabulary of %" PRIu64,
-                path, i, (long long)npy_int(a, i), vocab_size);
+    size_t item = npy_item_bytes(a->dtype);
+    *c = (struct count){0};
+    for (uint64_t at = 0, n; at < a->count; at += n) {
+        n = a->count - at < CHUNK_IDS ? a->count - at : CHUNK_IDS;
+        const uint8_t *from = a->data + at * item;
+        if (ids_most(from, n, item) >= vocab_size) {
+            uint64_t i = at + ids_find(from, n, item, vocab_size);
+            return fail("%s: token %" PRIu64 " is %lld, which is not below the vocabulary of "
+                        "%" PRIu64,
+                        path, i, (long long)npy_int(a, i), vocab_size);
+        }
+        c->bos += ids_count(from, n, item, 1);
+        c->eos += ids_count(from, n, item, 2);
+    }
+    return 0;
+}
+
+/* Does it look like documents of Llama's tokenizer, each from BOS to EOS? */
+static const char *plausible(const struct npy *a, const struct count *c)
+{
+    if (a->count == 0)
+        return "empty";
+    if (npy_int(a, 0) != 1 || c->bos == 0)
+        return "odd: it does not begin with BOS, id 1";
+    if (c->eos > c->bos + c->bos / 16 || c->bos > 2 * c->eos + 16)
+        return "odd: BOS and EOS do not go together";
+    double mean = (double)a->count / (double)c->bos;
+    return mean > 1e6 ? "odd: documents of a million ids" : "plausible";
 }
 
 int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file *line,
@@ -112,8 +162,9 @@ int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file 
     if (npy_open(&a, path))
         return -1;
     int status = line ? line_check(path, &a.map, line) : 0;
+    struct count c = {0};
     if (!status)
-        status = ids_check(path, &a, line ? line->vocab_size : vocab_size);
+        status = ids_check(path, &a, line ? line->vocab_size : vocab_size, &c);
     if (!status && line &&
         (a.count != line->tokens || strcmp(npy_dtype_name(a.dtype), line->dtype)))
         status = fail("%s: %" PRIu64 " ids of %s, but the manifest says %" PRIu64 " of %s", path,
@@ -123,6 +174,13 @@ int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file 
     if (line)
         snprintf(p->note + n, sizeof p->note - (size_t)n, "\t%" PRIu64 " documents\txxh3 %s",
                  line->documents, line->xxh3.hex);
+    else if (!status) {
+        const char *slash = strrchr(path, '/');
+        const char *known = prove_published(slash ? slash + 1 : path, a.count);
+        snprintf(p->note + n, sizeof p->note - (size_t)n,
+                 "\tBOS %" PRIu64 ", EOS %" PRIu64 ", %s%s%s", c.bos, c.eos, plausible(&a, &c),
+                 known ? "\tas many ids as the published " : "", known ? known : "");
+    }
     npy_close(&a);
     return status;
 }

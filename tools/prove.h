@@ -15,6 +15,23 @@ struct proof {
    XXH3-128 it should have been made with, or NULL. */
 must_check int prove_tok(const char *path, const struct xxh3 *tokenizer, struct proof *p);
 
+/* Where a damaged .tok file is bad, what that costs, and to `out`, when that is not NULL, a new
+   file with what is good. Says all of it on stdout, a line a damage. -1: nothing could be saved. */
+must_check int prove_repair(const char *path, const char *out);
+
+/* The dataset `dir` holds the documents of these streams, each once and in the order that the
+   manifest's seed gives: a hash over all, and every document compared up to 100000 of them, evenly
+   chosen beyond. */
+must_check int prove_origin(const char *dir, const struct manifest *m, const char *const *sources,
+                            int count, struct proof *p);
+
+/* Documents of an array or stream, evenly chosen, decoded and tokenized again: the same ids. */
+must_check int prove_deep(const char *path, const char *model, struct proof *p);
+
+/* What is known of the arrays that the reference's authors published, of so many ids: a few words,
+   or NULL. */
+const char *prove_published(const char *name, uint64_t tokens);
+
 /* An .npy of ids: header, size, every id below vocab_size (0: not known). With `line` also what
    the manifest says of it: bytes, checksums, dtype, count. */
 must_check int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file *line,

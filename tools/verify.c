@@ -14,6 +14,9 @@
 
 static int64_t vocab_size;
 static const struct xxh3 *tokenizer; /* expected everywhere, or NULL */
+static const char *model = "", *repair = "";
+static struct flag_list sources;
+static bool deep;
 static int bad_things;
 
 /* A line for what was proved, or a sentence for what was not. */
@@ -26,6 +29,14 @@ static void judge(const char *path, int status, const struct proof *p)
         printf("%s\tok\t%s\n", path, p->note);
         fflush(stdout); /* a line stands before the sentences that follow it */
     }
+}
+
+/* With --deep: documents decoded and tokenized again. */
+static void judge_deep(const char *path)
+{
+    struct proof p;
+    if (deep)
+        judge(path, prove_deep(path, model, &p), &p);
 }
 
 static char *join(const char *dir, const char *name)
@@ -173,6 +184,16 @@ static void verify_dataset(const char *dir)
         snprintf(p.note, sizeof p.note, "%zu files\t%s\ttokenizer %s", m.count,
                  m.files[0].tokenizer_name, m.files[0].tokenizer.hex);
     judge(path, status, &p);
+    for (int i = 0; !status && i < 3; i++) {
+        char npy[32];
+        snprintf(npy, sizeof npy, "%s.npy", split_names[i]);
+        char *file = join(dir, npy);
+        if (manifest_find(&m, npy))
+            judge_deep(file);
+        free(file);
+    }
+    if (!status && sources.count)
+        judge(dir, prove_origin(dir, &m, sources.items, sources.count, &p), &p);
     manifest_free(&m);
     free(path);
 }
@@ -220,17 +241,42 @@ static void verify_checkpoint(const char *dir)
 
 static int verify(const char *path);
 
-/* The reference's own: three arrays and no manifest. */
+/* The reference's own: three arrays and no manifest. Those of the two published sets are known by
+   their sizes, and have Llama 2's vocabulary. */
 static void verify_bare(const char *dir)
 {
-    static const char *const names[] = {"train.npy", "validation.npy", "test.npy"};
+    enum { PUBLISHED_VOCAB = 32000 };
+    const char *set[3] = {NULL};
+    struct proof p;
     say("%s: no manifest: only headers, sizes and ids can be proved", dir);
     for (int i = 0; i < 3; i++) {
-        struct proof p;
-        char *path = join(dir, names[i]);
-        judge(path, prove_ids(path, (uint32_t)vocab_size, NULL, &p), &p);
+        char name[32];
+        struct npy a;
+        snprintf(name, sizeof name, "%s.npy", split_names[i]);
+        char *path = join(dir, name);
+        int64_t bound = vocab_size;
+        if (!npy_open(&a, path)) {
+            set[i] = prove_published(name, a.count);
+            npy_close(&a);
+        }
+        if (set[i] && !bound)
+            bound = PUBLISHED_VOCAB;
+        judge(path, prove_ids(path, (uint32_t)bound, NULL, &p), &p);
+        judge_deep(path);
         free(path);
     }
+    /* All three begin with the name of the set. */
+    size_t n = set[0] ? strcspn(set[0], "'") : 0;
+    if (set[0] && set[1] && set[2] && !strncmp(set[0], set[1], n) && !strncmp(set[0], set[2], n))
+        snprintf(p.note, sizeof p.note, "by its sizes this is the published %.*s", (int)n, set[0]);
+    else if (set[0] || set[1] || set[2])
+        snprintf(p.note, sizeof p.note,
+                 "not a published set: train.npy is %s, validation.npy %s, test.npy %s",
+                 set[0] ? set[0] : "of another size", set[1] ? set[1] : "of another size",
+                 set[2] ? set[2] : "of another size");
+    else
+        snprintf(p.note, sizeof p.note, "not one of the published sets, by its sizes");
+    judge(dir, 0, &p);
 }
 
 /* Everything below dir, in the order of names; returns how much there was to judge. */
@@ -284,6 +330,8 @@ static void verify_file(const char *path)
                    "dataset's folder",
                    path, MANIFEST_NAME),
               &p);
+    if (named_tok || named_npy)
+        judge_deep(path);
 }
 
 /* Returns how much there was to judge. */
@@ -314,12 +362,18 @@ static int verify(const char *path)
 
 int main(int argc, char **argv)
 {
-    const char *model = "";
     struct flag flags[] = {
         {FLAG_TEXT, 0, "tokenizer", &model, "MODEL",
          "everything must have been made with this tokenizer's file"},
         {FLAG_INT, 0, "vocab-size", &vocab_size, "N",
          "of arrays without a manifest: every id must be below; 0 takes what the type can hold"},
+        {FLAG_LIST, 0, "source", &sources, "IN.tok",
+         "the streams that a dataset was made of, in their order: every document must be there\n"
+         "once, and where the manifest's seed puts it"},
+        {FLAG_ON, 0, "deep", &deep, NULL,
+         "decode documents, up to 1000 of a file, and tokenize them again; needs --tokenizer"},
+        {FLAG_TEXT, 0, "repair", &repair, "OUT.tok",
+         "write the documents of a damaged .tok file that are whole there, and a report"},
         {FLAG_ON, 'q', "quiet", &quiet, NULL, "nothing about what is good"},
         {0},
     };
@@ -344,6 +398,16 @@ int main(int argc, char **argv)
         misuse("expected files or folders to verify");
     if (vocab_size < 0 || vocab_size > INT32_MAX)
         misuse("--vocab-size=%lld: expected a number from 1 to 2147483647", (long long)vocab_size);
+    if (deep && !*model)
+        misuse("--deep needs --tokenizer MODEL");
+    if (*repair) {
+        if (count != 1)
+            misuse("--repair takes one damaged .tok file; %d were given", count);
+        writer_clean_on_signals();
+        if (prove_repair(*path, repair))
+            die("%s", why());
+        return finish(0);
+    }
     struct xxh3 hash;
     struct map m;
     if (*model) {

@@ -111,6 +111,11 @@ expect "shuffle: another order" bash -c '! cmp -s a.ids s5.ids && ! cmp -s s5.id
 expect "shuffle: the same documents" bash -c 'cmp <(sort a.ids) <(sort s5.ids) && cmp <(sort a.ids) <(sort s6.ids)'
 expect "shuffle --compress: the same documents, fewer bytes" \
     bash -c 'cmp -s s5.ids z5.ids && [[ $(stat -c%s z5.tok) -lt $(stat -c%s s5.tok) ]]'
+ttt-shuffle -q --seed 5 --order=numpy -o n5.tok a.tok
+ttt-shuffle -q --seed 5 --order=numpy --memory 24M - <a.tok >n5piped.tok
+expect "shuffle --order=numpy: another order, the same from a pipe" \
+    bash -c 'cmp -s n5.tok n5piped.tok && ! cmp -s n5.tok s5.tok && ttt-peek n5.tok | grep -q "\"order\":\"numpy\""'
+refuse "shuffle: too little memory" 2 "24M" ttt-shuffle --seed 5 --memory 1M a.tok
 expect "shuffle: its seed is noted" bash -c 'ttt-peek s5.tok | grep -q "\"seed\":5"'
 expect "shuffle in place" bash -c 'cp a.tok i.tok && ttt-shuffle -q --seed 5 -o i.tok i.tok && cmp i.tok s5.tok'
 expect "verify all of them" ttt-verify -q a.tok s5.tok s6.tok z5.tok
@@ -190,11 +195,36 @@ for f in train.npy train.offsets test.npy manifest.jsonl; do
     rm h/*/$f
     [[ $f == manifest.jsonl ]] || refuse "verify: $f gone" 1 "$f: No such file" ttt-verify -q h
 done
-expect "verify without a manifest: ids alone" bash -c 'ttt-verify --vocab-size 1024 h 2>/dev/null | grep -c "	ok	" | grep -qx 3'
+expect "verify without a manifest: ids alone" bash -c 'ttt-verify --vocab-size 1024 h 2>/dev/null | grep -c "	ok	" | grep -qx 4'
 refuse "verify: ids above the vocabulary" 1 "not below the vocabulary of 100" ttt-verify --vocab-size 100 h/*/train.npy
 refuse "verify: nothing there" 1 "no dataset" bash -c 'mkdir -p nothing && ttt-verify nothing'
 refuse "verify: another tokenizer" 1 "another tokenizer" ttt-verify --tokenizer corpus.jsonl a.tok
 expect "verify: this tokenizer" ttt-verify -q --tokenizer "$model" a.tok d
+
+expect "verify: against the source, in its order" bash -c 'ttt-pack -q -o o --tokenizer-name small --val-ratio 0.02 a.tok >/dev/null && ttt-verify --source a.tok o | grep -q "300 compared"'
+refuse "verify: against another source" 1 "not made from s5.tok" ttt-verify -q --source s5.tok o
+expect "verify: tokenized again" bash -c 'ttt-verify --deep --tokenizer "$0" a.tok o | grep -c "documents the same, 0 cannot" | grep -qx 4' "$model"
+# The published sets are told by their sizes; these two are holes with a header.
+mkdir public
+for split in validation test; do
+    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<u2', 'fortran_order': False, 'shape': (14007763,), }" >public/$split.npy
+    truncate -s 28015654 public/$split.npy
+done
+cp "$path/train.npy" public
+expect "verify: which published set it is not" bash -c 'ttt-verify public 2>/dev/null | grep -q "not a published set: train.npy is of another size, validation.npy Books3"'
+expect "verify: implausible ids are told" bash -c "ttt-verify public 2>/dev/null | grep -q \"odd: it does not begin with BOS\""
+
+# Blocks of a damaged stream: 300 documents over and over make several.
+for _ in $(seq 60); do cat corpus.jsonl; done | ttt-tokenize -q --tokenizer "$model" -o blocks.tok -
+cp blocks.tok harmed.tok
+flip harmed.tok 500
+refuse "verify: the first bad block, and what it costs" 1 "first bad: block 0, bytes" ttt-verify harmed.tok
+expect "verify --repair: writes what is good" bash -c 'ttt-verify --repair saved.tok harmed.tok >report.txt && ttt-verify -q saved.tok'
+expect "verify --repair: nothing else is lost" bash -c 'lost=$(sed -n "s/.*saved.*	\([0-9]*\) documents lost/\1/p" report.txt); good=$(ttt-peek saved.tok | sed -n "s/^documents	//p"); [[ $lost -gt 0 && $((lost + good)) -eq 18000 ]]'
+expect "verify --repair: the good documents are the same" bash -c 'cmp <(ttt-peek -q --format=ids saved.tok | tail -n 300) <(ttt-peek -q --format=ids blocks.tok | tail -n 300)'
+head -c 1100000 blocks.tok >cut.tok
+expect "verify --repair: a cut file" bash -c 'ttt-verify --repair saved.tok cut.tok | grep -q "the file was cut" && ttt-verify -q saved.tok'
+refuse "verify --repair: a damaged header" 1 "without its header" bash -c 'flip() { printf x | dd of=cut.tok bs=1 seek=9 conv=notrunc status=none; }; flip; ttt-verify --repair x.tok cut.tok'
 
 mkdir checkpoint
 cp "$root/tests/golden/ops/swiglu.safetensors" checkpoint/params.safetensors

@@ -1,0 +1,253 @@
+/* prove_origin.c -- does an array hold the documents that it should: its streams', its tokenizer's?
+ */
+#include "encoder.h"
+#include "feed.h"
+#include "npy.h"
+#include "order.h"
+#include "pcg.h"
+#include "prove.h"
+#include "report.h"
+#include "source.h"
+#include "utf8.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { COMPARED = 100000, RETOKENIZED = 1000 };
+
+/* ---- the published sets ------------------------------------------------------------------- */
+
+const char *prove_published(const char *name, uint64_t tokens)
+{
+    static const struct {
+        const char *name, *what;
+        uint64_t tokens;
+    } known[] = {
+        {"train.npy", "Pile set's train.npy", 383509963636},
+        {"validation.npy", "Pile set's validation.npy", 393983786},
+        {"test.npy", "Pile set's test.npy", 383707892},
+        {"train.npy", "Books3 set's train.npy", 32585931901},
+        {"validation.npy", "Books3 set's validation.npy", 14007763},
+        {"test.npy", "Books3 set's test.npy", 14007763},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i].name) && tokens == known[i].tokens)
+            return known[i].what;
+    return NULL;
+}
+
+/* ---- from streams to a dataset ------------------------------------------------------------ */
+
+/* A split with where its documents begin. */
+struct part {
+    struct npy ids, offsets;
+    char path[4096];
+};
+
+static int part_open(struct part *p, const char *dir, const char *split)
+{
+    char offsets[4096 + 8];
+    snprintf(p->path, sizeof p->path, "%s/%s.npy", dir, split);
+    snprintf(offsets, sizeof offsets, "%s/%s.offsets", dir, split);
+    if (npy_open(&p->ids, p->path) || npy_open(&p->offsets, offsets))
+        return -1;
+    return p->offsets.dtype == NPY_U8 && p->offsets.count ? 0 : fail("%s: no offsets", offsets);
+}
+
+static void part_close(struct part *p)
+{
+    npy_close(&p->ids);
+    npy_close(&p->offsets);
+}
+
+/* Document i; NULL when the offsets lie. */
+static const uint8_t *part_document(const struct part *p, uint64_t i, uint64_t *count)
+{
+    if (i + 1 >= p->offsets.count)
+        return NULL;
+    uint64_t from = le64(p->offsets.data + 8 * i), to = le64(p->offsets.data + 8 * i + 8);
+    *count = to - from;
+    return from > to || to > p->ids.count ? NULL
+                                          : p->ids.data + from * npy_item_bytes(p->ids.dtype);
+}
+
+/* The sum of all documents' hashes, which does not depend on their order. */
+static uint64_t part_sum(const struct part *p, size_t id_bytes)
+{
+    uint64_t sum = 0, count;
+    for (uint64_t i = 0; i + 1 < p->offsets.count; i++) {
+        const uint8_t *ids = part_document(p, i, &count);
+        sum += ids ? XXH3_64bits(ids, count * id_bytes) : 0;
+    }
+    return sum;
+}
+
+/* A document of the stream that comes in pieces, against its place. */
+static int compare(struct feed *f, const struct order *o, uint64_t test, const struct part *train,
+                   const struct part *held_out, size_t id_bytes, uint64_t *compared)
+{
+    uint64_t documents = f->totals.documents, stride = documents / COMPARED + 1, d = 0, at = 0;
+    uint64_t count = 0;
+    const uint8_t *there = NULL;
+    struct tok_doc piece;
+    struct progress shown;
+    int status;
+    progress_begin(&shown, "compared", "B", f->bytes);
+    for (; (status = feed_piece(f, &piece)) > 0; d += piece.last) {
+        if (d % stride == 0 && d < documents) {
+            uint64_t place = order_place(o, d);
+            const struct part *p = place < test ? held_out : train;
+            if (piece.first) {
+                there = part_document(p, place < test ? place : place - test, &count);
+                at = 0;
+            }
+            if (!there || at + piece.count > count || (piece.last && at + piece.count < count) ||
+                memcmp(there + at * id_bytes, piece.stored, piece.count * id_bytes))
+                return fail("%s: document %" PRIu64 " of the source should stand in place %" PRIu64
+                            " there, but something else does",
+                            p->path, d, place < test ? place : place - test);
+            at += piece.count;
+            *compared += piece.last;
+        }
+        progress_to(&shown, feed_offset(f));
+    }
+    progress_end(&shown);
+    return status;
+}
+
+int prove_origin(const char *dir, const struct manifest *m, const char *const *sources, int count,
+                 struct proof *p)
+{
+    const struct manifest_file *line = manifest_find(m, "train.npy");
+    struct foreign_plan plan = {0};
+    struct feed f = {0};
+    struct order o = {0};
+    struct part train = {0}, test = {0};
+    uint64_t held_out = 0, compared = 0;
+    if (!line || line->seed < 0)
+        return fail("%s: only .npy datasets whose splits were drawn are compared with their source",
+                    dir);
+    json_t *options = json_loads(line->options, 0, NULL);
+    const char *ratio = json_string_value(json_object_get(options, "val_ratio"));
+    bool rows = json_object_get(options, "best_fit") != NULL;
+    int status = rows    ? fail("%s: rows of best-fit are not compared with their source", dir)
+                 : ratio ? feed_open(&f, sources, count, &plan)
+                         : fail("%s: the manifest tells no val_ratio", dir);
+    size_t id_bytes = f.known ? tok_id_bytes(&f.meta) : 2;
+    if (!status && !f.known)
+        status = fail("%s: a pipe cannot be compared: name a file", sources[0]);
+    if (!status &&
+        (f.totals.chain != line->source.chain || f.totals.documents != line->source.documents))
+        status = fail("%s: not made from %s: chains and counts differ", dir, sources[0]);
+    if (!status)
+        status = part_open(&train, dir, "train") || part_open(&test, dir, "test") ||
+                         pcg_split(&held_out, strtod(ratio, NULL), f.totals.documents) ||
+                         order_begin(&o, ORDER_NUMPY, (uint64_t)line->seed, f.totals.documents)
+                     ? -1
+                     : 0;
+    if (!status && npy_item_bytes(train.ids.dtype) != id_bytes)
+        status = fail("%s: its ids are not as wide as the source's", train.path);
+    if (!status && part_sum(&train, id_bytes) + part_sum(&test, id_bytes) != f.totals.sum)
+        status = fail("%s: train and test together are not the documents of the source", dir);
+    if (!status)
+        status = compare(&f, &o, held_out, &train, &test, id_bytes, &compared);
+    snprintf(p->note, sizeof p->note,
+             "every document of the source once\torder of seed %lld: %" PRIu64 " compared",
+             (long long)line->seed, compared);
+    json_decref(options);
+    order_end(&o);
+    part_close(&train);
+    part_close(&test);
+    feed_close(&f);
+    return status;
+}
+
+/* ---- back to text and to ids again -------------------------------------------------------- */
+
+/* Text of the ids between BOS and EOS, tokenized: -1 error, 0 other ids, 1 the same, 2 cannot be
+   told: control ids stand inside, or bytes that are no text. */
+static int again(struct encoder *e, const struct tok_doc *doc, struct ids *out, uint8_t **text,
+                 size_t *room)
+{
+    const struct tokenizer *t = e->t;
+    struct framing framing = {.special = SPECIAL_TEXT};
+    size_t first = 0, end = doc->count;
+    framing.bos = end > 0 && doc->ids[0] == t->bos_id;
+    first = framing.bos;
+    framing.eos = end > first && doc->ids[end - 1] == t->eos_id;
+    end -= framing.eos;
+    for (size_t i = first; i < end; i++)
+        if (doc->ids[i] == t->bos_id || doc->ids[i] == t->eos_id || doc->ids[i] == t->unk_id)
+            return 2;
+    size_t need = tokenizer_decode(t, doc->ids, doc->count, NULL, *text, *room);
+    if (need > *room) {
+        free(*text);
+        *room = need + need / 2;
+        if (!(*text = malloc(*room)))
+            return fail("no memory for a text of %zu bytes", need);
+        tokenizer_decode(t, doc->ids, doc->count, NULL, *text, *room);
+    }
+    if (!utf8_valid(*text, need, &(size_t){0}))
+        return 2;
+    out->count = 0;
+    if (encoder_document(e, *text, need, framing, out))
+        return -1;
+    return out->count == doc->count && !memcmp(out->id, doc->ids, 4 * doc->count);
+}
+
+int prove_deep(const char *path, const char *model, struct proof *p)
+{
+    struct tokenizer t;
+    struct encoder e = {0};
+    struct source s = {0};
+    struct tok_doc doc;
+    struct ids out = {0};
+    uint8_t *text = NULL;
+    size_t room = 0;
+    uint64_t same = 0, untold = 0, documents = 0;
+    if (tokenizer_open(&t, model))
+        return -1;
+    int status = source_open(&s, path, "train") || encoder_open(&e, &t) ? -1 : 0;
+    if (!status && s.has_tokenizer && strcmp(s.tokenizer.hex, t.hash.hex))
+        status = fail("%s: made with another tokenizer: its XXH3-128 is %s, not %s", path,
+                      s.tokenizer.hex, t.hash.hex);
+    if (!status && s.is_tok && s.tok.file_bytes && !tok_reader_index(&s.tok))
+        documents = s.tok.totals.documents;
+    else if (!status)
+        documents = s.offsets.count ? s.offsets.count - 1 : 0;
+    /* Where documents are not known, the first ones stand for all. */
+    uint64_t stride = documents / RETOKENIZED + 1, at = 0, tried = 0;
+    for (; !status && tried < RETOKENIZED; at += stride) {
+        if (documents && at >= documents)
+            break;
+        if (stride > 1 && source_skip(&s, at)) {
+            status = -1;
+            break;
+        }
+        int there = source_next(&s, &doc);
+        if (there <= 0) {
+            status = there;
+            break;
+        }
+        int told = again(&e, &doc, &out, &text, &room);
+        status = told < 0    ? -1
+                 : told == 0 ? fail("%s: document %" PRIu64 " decoded and tokenized again gives "
+                                    "other ids",
+                                    path, at)
+                             : 0;
+        same += told == 1;
+        untold += told == 2;
+        tried++;
+    }
+    snprintf(p->note, sizeof p->note,
+             "tokenized again: %" PRIu64 " documents the same, %" PRIu64 " cannot be told", same,
+             untold);
+    ids_free(&out);
+    free(text);
+    encoder_close(&e);
+    source_close(&s);
+    tokenizer_close(&t);
+    return status;
+}
