@@ -218,10 +218,6 @@ int main(void)
         return 1;
     }
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
-        if (strcmp(device_kind(), "cpu") != 0) {
-            case_skip(tests[i].name, "no CUDA twin in this version");
-            continue;
-        }
         case_begin(tests[i].name);
         worst_begin();
         tests[i].test();

@@ -246,9 +246,9 @@ static bool prints_of(struct prints *to, int threads)
         lot_free();
         run_inner();
         lot_free();
-        if (strcmp(device_kind(), "cpu") == 0) { /* no CUDA twins in this version */
-            run_attention();
-            lot_free();
+        run_attention();
+        lot_free();
+        if (strcmp(device_kind(), "cpu") == 0) { /* no CUDA twin in this version */
             run_mlp();
             lot_free();
         }

@@ -463,7 +463,7 @@ static const struct {
     {"swiglu", run_swiglu},
     {"cross_entropy", run_cross_entropy},
     {"adamw", run_adamw},
-    {"attention", run_attention, true},
+    {"attention", run_attention},
     {"ttt_linear", run_ttt_linear},
     {"ttt_mlp", run_ttt_mlp, true},
 };

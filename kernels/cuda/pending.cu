@@ -1,8 +1,8 @@
 // pending.cu -- operations of kernels.h that have no CUDA twin yet: each breaks the device with a
 // sentence, so that a run of such a model ends at its first device_sync.
 //
-// attention_fwd, attention_bwd, attention_decode; ttt_mlp_fwd, ttt_mlp_bwd, ttt_mlp_stats,
-// ttt_mlp_decode_begin, ttt_mlp_decode. The sizes of TTT-MLP's state are those of the CPU.
+// ttt_mlp_fwd, ttt_mlp_bwd, ttt_mlp_stats, ttt_mlp_decode_begin, ttt_mlp_decode. The sizes of
+// TTT-MLP's state are those of the CPU.
 #include "kernels.h"
 #include "launch.cuh"
 
@@ -11,31 +11,9 @@ static void refuse(const char *what)
     device_fail(what, "has no CUDA twin in this version; use the CPU build");
 }
 
-bool has_attention(void)
-{
-    return false;
-}
-
 bool has_ttt_mlp(void)
 {
     return false;
-}
-
-void attention_fwd(real *, float *, const real *, const real *, const real *, int, int, int, int)
-{
-    refuse("attention_fwd");
-}
-
-void attention_bwd(real *, real *, real *, const real *, const real *, const float *, const real *,
-                   const real *, const real *, int, int, int, int)
-{
-    refuse("attention_bwd");
-}
-
-void attention_decode(real *, real *, real *, const real *, const real *, const real *, int, int,
-                      int, int, int)
-{
-    refuse("attention_decode");
 }
 
 size_t ttt_mlp_state_floats(int head_dim)
