@@ -109,7 +109,7 @@ struct tok_reader {
     struct tok_totals totals; /* of the whole stream; known at its end, or from tok_reader_index */
     uint64_t offset;          /* bytes read, for progress */
     uint64_t file_bytes;      /* 0 when it is a pipe */
-    bool stored_only;         /* set it after open: documents come without `ids`, which is faster */
+    bool stored_only;         /* set it after open: pieces come without `ids`, which is faster */
     struct tok_block_in *block; /* owned; private */
 };
 

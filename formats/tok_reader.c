@@ -3,6 +3,7 @@
 #include "tok.h"
 #include "tok_block.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -318,6 +319,7 @@ int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
 
 int tok_reader_next(struct tok_reader *r, struct tok_doc *doc)
 {
+    assert(!r->stored_only);
     int status = tok_reader_piece(r, doc);
     if (status <= 0 || (doc->first && doc->last))
         return status;
@@ -326,7 +328,8 @@ int tok_reader_next(struct tok_reader *r, struct tok_doc *doc)
     for (struct tok_doc piece = *doc;;) {
         if (tok_grow(&b->doc, 4 * ((uint64_t)have + piece.count)))
             return fail("%s: document %llu: %s", b->path, (unsigned long long)doc->number, why());
-        memcpy(b->doc.data + 4 * have, piece.ids, 4 * piece.count);
+        if (piece.count)
+            memcpy(b->doc.data + 4 * have, piece.ids, 4 * piece.count);
         have += piece.count;
         if (piece.last)
             break;

@@ -1,18 +1,22 @@
 /* peek.c -- ttt-peek: look inside token streams, datasets and safetensors. */
 #include "flags.h"
 #include "manifest.h"
+#include "plot.h"
 #include "report.h"
 #include "source.h"
 #include "tensors.h"
 #include "tokenizer.h"
 #include "utf8.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 static struct tokenizer tokenizer;
 static const char *format = "", *model = "", *split = "train";
+static bool plots;
 
 /* ---- documents ---------------------------------------------------------------------------- */
 
@@ -130,10 +134,17 @@ static int summary(struct source *s)
     uint64_t count = 0, tokens = 0, least = UINT64_MAX, most = 0, top = 0, bos = 0, eos = 0;
     const struct tok_meta *m = &s->tok.meta;
     uint32_t bos_id = s->is_tok ? m->bos_id : 1, eos_id = s->is_tok ? m->eos_id : 2;
+    uint64_t lengths[PLOT_CLASSES] = {0}, *ids = NULL;
+    size_t known_ids = s->vocab_size ? s->vocab_size : 65536;
     int status;
+    if (plots && !(ids = calloc(known_ids, sizeof *ids)))
+        return fail("no memory to count %zu ids", known_ids);
     progress_begin(&p, "read", "B", s->is_tok ? s->tok.file_bytes : s->ids.map.bytes);
     while ((status = source_next(s, &doc)) > 0) {
         count++;
+        lengths[plot_class(doc.count)]++;
+        for (size_t i = 0; ids && i < doc.count; i++)
+            ids[doc.ids[i] < known_ids ? doc.ids[i] : known_ids - 1]++;
         tokens += doc.count;
         least = doc.count < least ? doc.count : least;
         most = doc.count > most ? doc.count : most;
@@ -145,8 +156,10 @@ static int summary(struct source *s)
         progress_to(&p, s->is_tok ? s->tok.offset : s->at * npy_item_bytes(s->ids.dtype));
     }
     progress_end(&p);
-    if (status)
+    if (status) {
+        free(ids);
         return -1;
+    }
     printf("file\t%s\n", s->path);
     if (s->is_tok)
         printf("kind\ttoken documents, u%d, %" PRIu64 " blocks\n", tok_id_bytes(m) == 2 ? 16 : 32,
@@ -168,6 +181,11 @@ static int summary(struct source *s)
         printf("tokens of a document\t%" PRIu64 " to %" PRIu64 ", mean %.1f\nlargest id\t%" PRIu64
                "\nids %u, %u\t%" PRIu64 ", %" PRIu64 "\n",
                least, most, (double)tokens / (double)count, top, bos_id, eos_id, bos, eos);
+    if (ids && count) {
+        plot_classes("documents by tokens", lengths);
+        plot_ids("ids by how often (logarithm)", ids, s->vocab_size ? known_ids : top + 1, 8);
+    }
+    free(ids);
     return 0;
 }
 
@@ -188,6 +206,38 @@ static int summary_dataset(const char *dir)
     return 0;
 }
 
+/* Element k of a tensor of floats. */
+static double number(const struct tensor *x, size_t k)
+{
+    const uint8_t *p = x->data;
+    float v;
+    if (x->dtype == TENSOR_F64) {
+        double d;
+        memcpy(&d, p + 8 * k, 8);
+        return d;
+    }
+    uint32_t bits = x->dtype == TENSOR_F32 ? le32(p + 4 * k) : (uint32_t)le16(p + 2 * k) << 16;
+    memcpy(&v, &bits, 4);
+    return v;
+}
+
+/* Name, type, shape; of floats the root mean square and the largest magnitude, NaN if any is. */
+static void print_tensor(const struct tensor *x, const char *shape)
+{
+    double squares = 0, most = 0;
+    printf("%s\t%s\t%s", x->name, tensor_dtype_name(x->dtype), shape);
+    bool floats = x->dtype == TENSOR_F32 || x->dtype == TENSOR_F64 || x->dtype == TENSOR_BF16;
+    for (size_t k = 0; floats && k < x->count; k++) {
+        double v = number(x, k);
+        squares += v * v;
+        most = !(fabs(v) <= most) ? fabs(v) : most;
+    }
+    if (floats && x->count)
+        printf("\trms %.4g\tmost %.4g\tnorm %.6g", sqrt(squares / (double)x->count), most,
+               sqrt(squares));
+    putchar('\n');
+}
+
 /* A safetensors file, or the parameters of a checkpoint. */
 static int summary_tensors(const char *dir, const char *name)
 {
@@ -200,9 +250,43 @@ static int summary_tensors(const char *dir, const char *name)
     for (int i = 0; i < t.notes; i++)
         printf("note\t%s\t%s\n", t.note[i].key, t.note[i].text);
     for (int i = 0; i < t.count; i++)
-        printf("%s\t%s\t%s\n", t.list[i].name, tensor_dtype_name(t.list[i].dtype),
-               tensor_shape_text(shape, sizeof shape, t.list[i].shape, t.list[i].dims));
+        print_tensor(&t.list[i],
+                     tensor_shape_text(shape, sizeof shape, t.list[i].shape, t.list[i].dims));
     tensors_close(&t);
+    return 0;
+}
+
+/* ---- as a trainer sees it ------------------------------------------------------------------ */
+
+/* Window i: inputs, targets one further on, and the mask, 0 where a target is BOS. */
+static int window(struct source *s, uint64_t i, uint64_t seq)
+{
+    enum { BOS = 1 };
+    uint64_t n = s->ids.count, windows = n ? (n - 1) / seq : 0;
+    if (s->is_tok)
+        return fail("%s: windows are of packed arrays: name an .npy or a dataset's folder",
+                    s->path);
+    if (i >= windows)
+        return fail("%s: there is no window %" PRIu64 " of %" PRIu64 " ids: windows are 0 to "
+                    "%" PRId64,
+                    s->path, i, seq, (int64_t)windows - 1);
+    if (*model && tokenizer_check(s))
+        return -1;
+    const char *grey = plot_colours() ? "\033[2m" : "", *plain = *grey ? "\033[0m" : "";
+    printf("position\tinput\ttarget\tmask%s\n", *model ? "\ttext of the target" : "");
+    for (uint64_t k = 0; k < seq; k++) {
+        uint32_t in = (uint32_t)npy_int(&s->ids, i * seq + k);
+        uint32_t target = (uint32_t)npy_int(&s->ids, i * seq + k + 1);
+        bool counts = target != BOS;
+        printf("%s%" PRIu64 "\t%u\t%u\t%d", counts ? "" : grey, k, in, target, counts);
+        if (*model && target < tokenizer.vocab_size) {
+            size_t bytes;
+            const uint8_t *text = tokenizer_piece(&tokenizer, target, &bytes);
+            putchar('\t');
+            print_json(text, bytes);
+        }
+        printf("%s\n", counts ? "" : plain);
+    }
     return 0;
 }
 
@@ -222,10 +306,28 @@ static bool ends_with(const char *path, const char *end)
     return n >= k && !strcmp(path + n - k, end);
 }
 
-static int peek(const char *path, int64_t first, int64_t count)
+/* "7", "7..9" (9 is included) or "7.." as a beginning and a count. */
+static int range_parse(const char *text, int64_t *first, int64_t *count)
+{
+    char *end;
+    errno = 0;
+    *first = strtoll(text, &end, 10);
+    bool good = end > text && *text != '-' && errno == 0;
+    if (good && !strcmp(end, ".."))
+        return 0;
+    if (good && !strncmp(end, "..", 2)) {
+        const char *second = end + 2;
+        int64_t last = strtoll(second, &end, 10);
+        good = end > second && *second >= '0' && *second <= '9' && !*end && last >= *first;
+        *count = last - *first + 1;
+    }
+    return good && !*end && errno == 0 ? 0 : -1;
+}
+
+static int peek(const char *path, int64_t first, int64_t count, int64_t at, int64_t seq)
 {
     struct source s;
-    if (!*format && has(path, MANIFEST_NAME))
+    if (!*format && !plots && at < 0 && has(path, MANIFEST_NAME))
         return summary_dataset(path);
     if (!*format && has(path, "params.safetensors"))
         return summary_tensors(path, "/params.safetensors");
@@ -233,21 +335,29 @@ static int peek(const char *path, int64_t first, int64_t count)
         return summary_tensors(path, "");
     if (source_open(&s, path, split))
         return -1;
-    int status = *format ? documents(&s, first, count) : summary(&s);
+    int status = at >= 0   ? window(&s, (uint64_t)at, (uint64_t)seq)
+                 : *format ? documents(&s, first, count)
+                           : summary(&s);
     source_close(&s);
     return status;
 }
 
 int main(int argc, char **argv)
 {
-    int64_t first = 0, count = -1;
+    int64_t first = 0, count = -1, at = -1, seq = 2048;
+    const char *range = "0";
     struct flag flags[] = {
         {FLAG_CHOICE, 0, "format", &format, "text|ids|jsonl",
          "print documents: their text, needs --tokenizer; their ids, a line each; or a JSON\n"
          "object a line, {\"doc\":0,\"ids\":[1,...],\"text\":\"...\"}, with text if --tokenizer is "
          "given.\nWithout --format: what the file is, counts and lengths"},
         {FLAG_TEXT, 't', "tokenizer", &model, "MODEL", "the file that made the ids; checked"},
-        {FLAG_INT, 0, "doc", &first, "N", "begin with document N, from 0"},
+        {FLAG_TEXT, 0, "doc", &range, "A..B",
+         "documents A to B, counted from 0; A alone and \"A..\" begin with A"},
+        {FLAG_INT, 0, "window", &at, "I",
+         "window I of a packed array as the trainer sees it: inputs, targets, mask; -1: none"},
+        {FLAG_INT, 0, "seq-length", &seq, "L", "of a window"},
+        {FLAG_ON, 0, "plot", &plots, NULL, "with the counts: lengths and ids as bars"},
         {FLAG_INT, 'n', "count", &count, "COUNT", "so many documents; -1 takes all"},
         {FLAG_CHOICE, 0, "split", &split, "train|validation|test", "of a dataset's folder"},
         {FLAG_ON, 'q', "quiet", &quiet, NULL, "no news and no progress"},
@@ -263,7 +373,8 @@ int main(int argc, char **argv)
             "without its\n"
             ".offsets) is taken to begin at each id 1. Bytes that are not UTF-8 are U+FFFD in\n"
             "JSON and stay as they are in text.",
-        .examples = "ttt-peek corpus.tok\n"
+        .examples = "ttt-peek --plot corpus.tok\n"
+                    "ttt-peek --window 7 --seq-length 2048 --tokenizer tokenizer.model data/...\n"
                     "ttt-peek --format=jsonl --tokenizer tokenizer.model --doc 10 -n 1 corpus.tok\n"
                     "ttt-peek --format=ids --split=test data/tokenizer_name-my/...",
         .flags = flags,
@@ -272,15 +383,17 @@ int main(int argc, char **argv)
     char **path = flags_parse(argc, argv, &about, &operands);
     if (operands != 1)
         misuse("expected one path; %d were given", operands);
-    if (first < 0)
-        misuse("--doc=%lld: documents are counted from 0", (long long)first);
+    if (range_parse(range, &first, &count))
+        misuse("--doc=%s: expected A, A..B or A.. with documents counted from 0", range);
+    if (seq < 1 || seq > INT32_MAX)
+        misuse("--seq-length=%lld: expected a positive number", (long long)seq);
     if (count < -1)
         misuse("--count=%lld: expected a number, or -1 for all", (long long)count);
     if (*format == 't' && !*model)
         misuse("--format=text needs --tokenizer MODEL");
     if (*model && tokenizer_open(&tokenizer, model))
         die("%s", why());
-    if (peek(*path, first, count))
+    if (peek(*path, first, count, at, seq))
         die("%s", why());
     tokenizer_close(&tokenizer);
     return finish(0);

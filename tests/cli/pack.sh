@@ -270,6 +270,15 @@ expect "peek: a pipe" bash -c 'ttt-peek --format=ids --doc 7 -n 3 - <a.tok | cmp
 expect "peek: by number" bash -c 'ttt-peek --format=ids --doc 7 -n 3 a.tok | cmp - <(sed -n 8,10p a.ids)'
 expect "peek: a packed array" bash -c 'ttt-peek --format=ids --doc 7 -n 3 c/*/train.npy | cmp - <(sed -n 8,10p a.ids)'
 expect "peek: one without offsets" bash -c 'cp c/*/train.npy bare.npy && ttt-peek -q --format=ids bare.npy | cmp - a.ids'
+expect "peek: a range" bash -c 'ttt-peek --format=ids --doc 7..9 a.tok | cmp - <(sed -n 8,10p a.ids)'
+refuse "peek: no range" 2 "--doc" ttt-peek --format=ids --doc 9..7 a.tok
+for columns in 20 33 200; do
+    wide=$(COLUMNS=$columns ttt-peek --plot a.tok | sed -n '/^documents by/,$p' | LC_ALL=C.UTF-8 wc -L)
+    expect "peek --plot: $columns columns wide" test "$wide" -ge 24 -a "$wide" -le $((columns > 28 ? columns : 28))
+done
+expect "peek: no colours into a pipe" bash -c '! ttt-peek --plot a.tok | grep -q "$(printf "\\033")"'
+expect "peek: a window, BOS masked" bash -c 'ttt-peek --window 1 --seq-length 40 "$0" | awk "NR > 1 && (\$3 == 1) == \$4 { bad = 1 } END { exit bad || NR != 41 }"' "$path"
+refuse "peek: no such window" 1 "no window 9999" ttt-peek --window 9999 --seq-length 40 "$path"
 refuse "peek: no such document" 1 "there is no document 300" ttt-peek --format=ids --doc 300 a.tok
 refuse "peek: another tokenizer's file" 1 "" ttt-peek --format=text --tokenizer text.txt a.tok
 refuse "peek: text without a tokenizer" 2 "--tokenizer" ttt-peek --format=text a.tok
