@@ -4,7 +4,7 @@
    test_reorder [TOKENS]: so many ids are shuffled under the limit (150 million, 300 MB). */
 #include "check.h"
 #include "npy.h"
-#include "order.h"
+#include "placing.h"
 #include "reorder.h"
 #include "scratch.h"
 
@@ -27,19 +27,19 @@ static void numpy_order(void)
     case_begin("order: numpy's permutations, turned round");
     for (size_t g = 0; g < sizeof goldens / sizeof *goldens; g++) {
         struct npy a;
-        struct order o;
+        struct placing o;
         CHECK(!npy_open(&a, goldens[g].path));
         const char *n = strstr(goldens[g].path, "-n") + 2;
         uint64_t count = strtoull(n, NULL, 10), wrong = 0;
-        CHECK(!order_begin(&o, ORDER_NUMPY, goldens[g].seed, count));
+        CHECK(!placing_begin(&o, PLACING_NUMPY, goldens[g].seed, count));
         for (uint64_t i = 0; i < a.count; i++)
-            wrong += order_place(&o, (uint64_t)npy_int(&a, i)) != i;
+            wrong += placing_of(&o, (uint64_t)npy_int(&a, i)) != i;
         CHECK(a.count > 0 && a.count <= count && wrong == 0);
-        order_end(&o);
+        placing_end(&o);
         npy_close(&a);
     }
-    struct order o;
-    CHECK(order_begin(&o, ORDER_NUMPY, 1, UINT64_C(1) << 31) == -1);
+    struct placing o;
+    CHECK(placing_begin(&o, PLACING_NUMPY, 1, UINT64_C(1) << 31) == -1);
     case_end("");
 }
 
@@ -100,12 +100,12 @@ static int fill(struct reorder *o, const struct corpus *c)
 }
 
 /* Documents of places from .. to-1 that are not what they should be. */
-static uint64_t wrong_ones(struct reorder *o, const struct corpus *c, struct order *order,
+static uint64_t wrong_ones(struct reorder *o, const struct corpus *c, struct placing *order,
                            uint64_t from, uint64_t to)
 {
     uint64_t *at = malloc(c->documents * sizeof *at + 8), wrong = 0, place = from, have = 0;
     for (uint64_t d = 0; d < c->documents; d++)
-        at[order_place(order, d)] = d;
+        at[placing_of(order, d)] = d;
     struct reorder_piece p;
     int status;
     while ((status = reorder_next(o, &p)) > 0) {
@@ -134,10 +134,10 @@ static void reorders(const char *name, struct corpus c)
     char note[96];
     uint64_t sum = tokens(&c), most = 0;
     case_begin(name);
-    for (int kind = ORDER_SAME; kind <= ORDER_NUMPY; kind++)
+    for (int kind = PLACING_SAME; kind <= PLACING_NUMPY; kind++)
         for (int known = 0; known < 2; known++)
             for (int m = 0; m < 3; m++) {
-                struct reorder_plan plan = {.kind = (enum order_kind)kind,
+                struct reorder_plan plan = {.kind = (enum placing_kind)kind,
                                             .seed = 7,
                                             .id_bytes = c.id_bytes,
                                             .memory = memories[m],
@@ -147,14 +147,14 @@ static void reorders(const char *name, struct corpus c)
                                             .documents = known ? c.documents : 0,
                                             .tokens = known ? sum : 0};
                 struct reorder o;
-                struct order order;
-                CHECK(!order_begin(&order, plan.kind, plan.seed, c.documents));
+                struct placing order;
+                CHECK(!placing_begin(&order, plan.kind, plan.seed, c.documents));
                 CHECK(!reorder_open(&o, &plan));
                 CHECK(!fill(&o, &c));
                 CHECK(wrong_ones(&o, &c, &order, 0, c.documents) == 0);
                 CHECK(o.tokens == sum && o.documents == c.documents);
                 most = o.temporary_bytes > most ? o.temporary_bytes : most;
-                order_end(&order);
+                placing_end(&order);
                 reorder_close(&o);
             }
     /* As a .tok file stores them: four bytes a document more. */
@@ -172,7 +172,7 @@ static void parts(void)
     case_begin("reorder: parts of the places");
     uint64_t sum = tokens(&c), together = 0;
     for (int i = 0; i < 3; i++) {
-        struct reorder_plan plan = {.kind = ORDER_NUMPY,
+        struct reorder_plan plan = {.kind = PLACING_NUMPY,
                                     .seed = 2357,
                                     .id_bytes = 2,
                                     .memory = 2 << 20,
@@ -185,18 +185,18 @@ static void parts(void)
                                     .from = c.documents * i / 3,
                                     .to = c.documents * (i + 1) / 3};
         struct reorder o;
-        struct order order;
-        CHECK(!order_begin(&order, plan.kind, plan.seed, c.documents));
+        struct placing order;
+        CHECK(!placing_begin(&order, plan.kind, plan.seed, c.documents));
         CHECK(!reorder_open(&o, &plan) && !fill(&o, &c));
         uint64_t before = 0, head = 0;
         for (uint64_t d = 0; d < c.documents; d++) {
-            before += order_place(&order, d) < plan.from ? length(&c, d) : 0;
-            head += order_place(&order, d) < plan.head ? length(&c, d) : 0;
+            before += placing_of(&order, d) < plan.from ? length(&c, d) : 0;
+            head += placing_of(&order, d) < plan.head ? length(&c, d) : 0;
         }
         CHECK(o.before_tokens == before && o.head_tokens == head && before >= together);
         together = before;
         CHECK(wrong_ones(&o, &c, &order, plan.from, plan.to) == 0);
-        order_end(&order);
+        placing_end(&order);
         reorder_close(&o);
     }
     case_end("");
@@ -206,7 +206,7 @@ static void refusals(void)
 {
     struct corpus c = {1000, 60, 2, false};
     case_begin("reorder: what cannot be done is said");
-    struct reorder_plan plan = {.kind = ORDER_TTT,
+    struct reorder_plan plan = {.kind = PLACING_TTT,
                                 .id_bytes = 2,
                                 .memory = 2 << 20,
                                 .tmp = "",

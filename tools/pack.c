@@ -6,6 +6,7 @@
 #include "pcg.h"
 #include "reorder.h"
 #include "report.h"
+#include "shards.h"
 
 #include <stdlib.h>
 
@@ -116,7 +117,7 @@ static int draw_splits(struct job *j)
     char beside[4096];
     snprintf(beside, sizeof beside, "%s/", j->packer.dir);
     struct reorder_plan order = {
-        .kind = ORDER_NUMPY,
+        .kind = PLACING_NUMPY,
         .seed = (uint64_t)plan->split_seed,
         .id_bytes = tok_id_bytes(&plan->meta),
         .memory = j->memory - OTHER_BYTES,
@@ -282,6 +283,102 @@ static int pack(struct job *j)
     return status;
 }
 
+/* ---- a part of the places, beside other programs ------------------------------------------ */
+
+/* This program's places of one feed: of the splits drawn from it, or of the one that it is. */
+static int shard_feed(struct job *j, struct shards *s, int split)
+{
+    const struct packer_plan *plan = &j->plan;
+    struct feed *f = &j->feed[plan->given ? split : 0];
+    uint64_t n = f->totals.documents, test = 0;
+    struct reorder o;
+    struct reorder_piece piece;
+    if (!f->known || n == 0)
+        return fail("%s: --shard needs files with documents in them",
+                    j->in[plan->given ? split : 0].items[0]);
+    if (!plan->given && pcg_split(&test, plan->val_ratio, n))
+        return -1;
+    struct reorder_plan order = {
+        .kind = plan->given ? PLACING_SAME : PLACING_NUMPY,
+        .seed = (uint64_t)plan->split_seed,
+        .id_bytes = tok_id_bytes(&plan->meta),
+        .memory = j->memory - OTHER_BYTES,
+        .tmp = plan->tmp,
+        .beside = s->dir,
+        .known = true,
+        .documents = n,
+        .tokens = f->totals.tokens,
+        .from = (uint64_t)((unsigned __int128)n * (unsigned)s->index / (unsigned)s->count),
+        .to = (uint64_t)((unsigned __int128)n * (unsigned)(s->index + 1) / (unsigned)s->count),
+        .head = test,
+    };
+    if (order.to == 0) /* fewer documents than programs, and none for this one */
+        order.from = order.to = n;
+    if (reorder_open(&o, &order))
+        return -1;
+    int status = take_all(&o, f);
+    uint64_t at = o.before_tokens, train = o.tokens - o.head_tokens;
+    uint64_t before = order.from < test ? order.from : test;
+    if (!status && plan->given)
+        status = shards_begin(s, split, o.tokens, n, order.from, at);
+    else if (!status)
+        status = shards_begin(s, PACKER_TRAIN, train, n - test, order.from - before,
+                              order.from < test ? 0 : at - o.head_tokens) ||
+                         shards_begin(s, PACKER_VALIDATION, o.head_tokens, test, before,
+                                      order.from < test ? at : o.head_tokens) ||
+                         shards_begin(s, PACKER_TEST, o.head_tokens, test, before,
+                                      order.from < test ? at : o.head_tokens)
+                     ? -1
+                     : 0;
+    while (!status && (status = reorder_next(&o, &piece)) > 0) {
+        bool held_out = piece.place < test;
+        int to = plan->given ? split : held_out ? PACKER_VALIDATION : PACKER_TRAIN;
+        status =
+            shards_put(s, to, piece.stored, piece.count, piece.first) ||
+                    (held_out && shards_put(s, PACKER_TEST, piece.stored, piece.count, piece.first))
+                ? -1
+                : 0;
+    }
+    reorder_close(&o);
+    return status;
+}
+
+/* 1: the dataset is whole; 0: parts are missing. */
+static int pack_shard(struct job *j, int index, int count)
+{
+    struct shards s;
+    int missing = 0;
+    if (sources_open(j, j->plan.given ? PACKER_SPLITS : 1))
+        return -1;
+    int status = shards_open(&s, &j->plan, index, count);
+    if (status == 0) {
+        for (int i = 0; !status && i < (j->plan.given ? PACKER_SPLITS : 1); i++)
+            status = shard_feed(j, &s, i);
+        if (!status)
+            status = shards_done(&s);
+    } else if (status == 2)
+        status = 0;
+    if (!status)
+        status = shards_finish(&s, &missing);
+    if (!status)
+        say("part %d of %d is written; %d are missing", index, count, missing);
+    shards_close(&s);
+    return status;
+}
+
+/* "i/n" */
+static int shard_parse(const char *text, int *index, int *count)
+{
+    char after;
+    return sscanf(text, "%d/%d%c", index, count, &after) == 2 && *index >= 0 && *index < *count &&
+                   *count <= 100000
+               ? 0
+               : -1;
+}
+
+/* ---- flags ------------------------------------------------------------------------------------
+ */
+
 int main(int argc, char **argv)
 {
     struct job j = {
@@ -296,7 +393,8 @@ int main(int argc, char **argv)
         .from.eod = -1,
     };
     struct packer_plan *plan = &j.plan;
-    const char *format = "npy", *rows = "concat", *from = "tok";
+    const char *format = "npy", *rows = "concat", *from = "tok", *shard = "";
+    int index = 0, parts = 0;
     int64_t seq_length = 2048, vocab_size = 0;
     struct flag flags[] = {
         {FLAG_TEXT, 'o', "out", &plan->out, "DIR",
@@ -337,6 +435,9 @@ int main(int argc, char **argv)
         {FLAG_ON, 0, "truncate", &plan->truncate, NULL, "best-fit drops what is longer than a row"},
         {FLAG_INT, 0, "pad-id", &j.pad_id, "ID", "of padding; -1 is EOS"},
         {FLAG_GROUP, 0, "means"},
+        {FLAG_TEXT, 0, "shard", &shard, "I/N",
+         "write part I of 0 .. N-1 of every array, beside programs that write the others, from\n"
+         "the same streams; whoever ends last makes the dataset whole. Bytes do not depend on N"},
         {FLAG_SIZE, 'm', "memory", &j.memory, "SIZE",
          "the program holds no more than this; the bytes written do not depend on it"},
         {FLAG_TEXT, 0, "tmp", &plan->tmp, "DIR",
@@ -404,11 +505,17 @@ int main(int argc, char **argv)
         if (j.from.eod < 0 && strcmp(from, "npy"))
             j.from.eod = 50256;
     }
+    if (*shard && shard_parse(shard, &index, &parts))
+        misuse("--shard=%s: expected I/N with I from 0 to N-1", shard);
+    if (parts && (plan->format != SINK_NPY || plan->best_fit || j.from.format || pipes || j.force ||
+                  *plan->tokenizer_pkl))
+        misuse("--shard writes .npy of .tok files end to end; --force and a pickle do not go with "
+               "it");
     if (!plan->given)
         j.in[0] = (struct flag_list){(const char **)operands, count};
     writer_clean_on_signals();
 
-    int status = pack(&j);
+    int status = parts ? pack_shard(&j, index, parts) : pack(&j);
     for (int i = 0; i < STREAMS; i++) {
         feed_close(&j.feed[i]);
         bestfit_close(&j.fit[i]);
@@ -418,7 +525,7 @@ int main(int argc, char **argv)
     char *path = packer_path(plan);
     if (!path)
         die("%s", why());
-    if (status == 1)
+    if (status == 1 && !parts)
         say("%s: whole already, of the same input; left alone", path);
     printf("%s\n", path);
     free(path);

@@ -3,8 +3,8 @@
 #include "encoder.h"
 #include "feed.h"
 #include "npy.h"
-#include "order.h"
 #include "pcg.h"
+#include "placing.h"
 #include "prove.h"
 #include "report.h"
 #include "source.h"
@@ -85,7 +85,7 @@ static uint64_t part_sum(const struct part *p, size_t id_bytes)
 }
 
 /* A document of the stream that comes in pieces, against its place. */
-static int compare(struct feed *f, const struct order *o, uint64_t test, const struct part *train,
+static int compare(struct feed *f, const struct placing *o, uint64_t test, const struct part *train,
                    const struct part *held_out, size_t id_bytes, uint64_t *compared)
 {
     uint64_t documents = f->totals.documents, stride = documents / COMPARED + 1, d = 0, at = 0;
@@ -97,7 +97,7 @@ static int compare(struct feed *f, const struct order *o, uint64_t test, const s
     progress_begin(&shown, "compared", "B", f->bytes);
     for (; (status = feed_piece(f, &piece)) > 0; d += piece.last) {
         if (d % stride == 0 && d < documents) {
-            uint64_t place = order_place(o, d);
+            uint64_t place = placing_of(o, d);
             const struct part *p = place < test ? held_out : train;
             if (piece.first) {
                 there = part_document(p, place < test ? place : place - test, &count);
@@ -123,7 +123,7 @@ int prove_origin(const char *dir, const struct manifest *m, const char *const *s
     const struct manifest_file *line = manifest_find(m, "train.npy");
     struct foreign_plan plan = {0};
     struct feed f = {0};
-    struct order o = {0};
+    struct placing o = {0};
     struct part train = {0}, test = {0};
     uint64_t held_out = 0, compared = 0;
     if (!line || line->seed < 0)
@@ -144,7 +144,7 @@ int prove_origin(const char *dir, const struct manifest *m, const char *const *s
     if (!status)
         status = part_open(&train, dir, "train") || part_open(&test, dir, "test") ||
                          pcg_split(&held_out, strtod(ratio, NULL), f.totals.documents) ||
-                         order_begin(&o, ORDER_NUMPY, (uint64_t)line->seed, f.totals.documents)
+                         placing_begin(&o, PLACING_NUMPY, (uint64_t)line->seed, f.totals.documents)
                      ? -1
                      : 0;
     if (!status && npy_item_bytes(train.ids.dtype) != id_bytes)
@@ -157,7 +157,7 @@ int prove_origin(const char *dir, const struct manifest *m, const char *const *s
              "every document of the source once\torder of seed %lld: %" PRIu64 " compared",
              (long long)line->seed, compared);
     json_decref(options);
-    order_end(&o);
+    placing_end(&o);
     part_close(&train);
     part_close(&test);
     feed_close(&f);

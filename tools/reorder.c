@@ -108,7 +108,7 @@ static int buckets_begin(struct reorder *o, size_t kept)
 /* The order, whose table is taken out of the memory that is left for the arena. */
 static int order_ready(struct reorder *o, uint64_t n)
 {
-    uint64_t bytes = order_bytes(o->plan.kind, n);
+    uint64_t bytes = placing_bytes(o->plan.kind, n);
     if (bytes > o->room / 2)
         return too_small(o, "numpy's order, four bytes a document,");
     o->room -= bytes;
@@ -120,7 +120,7 @@ static int order_ready(struct reorder *o, uint64_t n)
     }
     if (o->plan.to == 0)
         o->plan.to = n;
-    return order_begin(&o->order, o->plan.kind, o->plan.seed, n);
+    return placing_begin(&o->order, o->plan.kind, o->plan.seed, n);
 }
 
 static int open(struct reorder *o)
@@ -161,7 +161,7 @@ void reorder_close(struct reorder *o)
     scratch_file_close(&o->waiting);
     scratch_file_close(&o->bucketed);
     scratch_file_close(&o->large_file);
-    order_end(&o->order);
+    placing_end(&o->order);
     free(o->arena);
     free(o->doc);
     free(o->filled);
@@ -187,7 +187,7 @@ static int wait_put(struct reorder *o, const void *stored, uint64_t count, bool 
     size_t n = varint_put(head, large ? 0 : count + 1);
     size_t bytes = large ? 0 : count * o->plan.id_bytes;
     /* What the tables will ask for when the order is known; cost() has counted them if it is. */
-    uint64_t each = o->plan.known ? 0 : sizeof *o->slots + order_bytes(o->plan.kind, 1);
+    uint64_t each = o->plan.known ? 0 : sizeof *o->slots + placing_bytes(o->plan.kind, 1);
     uint64_t tables = each * (o->documents + 1);
     if (!o->waiting.fd ? o->used + n + bytes + tables > o->room : o->used + n + bytes > o->room / 2)
         if (wait_flush(o))
@@ -267,7 +267,7 @@ static void doc_begin(struct reorder *o)
     o->doc_ids = o->doc_place = 0;
     if (!o->placing || o->documents >= o->order.n)
         return; /* more documents than promised: reorder_turn says so */
-    o->doc_place = order_place(&o->order, o->documents);
+    o->doc_place = placing_of(&o->order, o->documents);
     o->unwanted = o->doc_place < o->plan.from || o->doc_place >= o->plan.to;
 }
 
@@ -356,7 +356,7 @@ static int redistribute(struct reorder *o)
         uint64_t document = c->owner;
         for (uint64_t at = 0, bytes; at < c->bytes; at += bytes) {
             bytes = record_bytes(o, o->arena + at);
-            if (bucket_put(o, order_place(&o->order, document++), o->arena + at, bytes, "", 0))
+            if (bucket_put(o, placing_of(&o->order, document++), o->arena + at, bytes, "", 0))
                 return -1;
         }
     }
@@ -379,7 +379,7 @@ static int held_slots(struct reorder *o)
         return -1;
     uint64_t document = 0;
     for (uint64_t at = 0; at < o->used; at += record_bytes(o, o->arena + at))
-        o->slots[order_place(&o->order, document++)] = at;
+        o->slots[placing_of(&o->order, document++)] = at;
     o->loaded_to = o->documents;
     return 0;
 }
@@ -394,7 +394,7 @@ int reorder_turn(struct reorder *o)
     if (!p->known && order_ready(o, o->documents))
         return -1;
     for (size_t i = 0; !o->placing && i < o->large_count; i++)
-        o->larges[i].place = order_place(&o->order, o->larges[i].document);
+        o->larges[i].place = placing_of(&o->order, o->larges[i].document);
     qsort(o->larges, o->large_count, sizeof *o->larges, by_place);
     o->place = o->loaded_to = p->from;
     if (!o->placing && !o->waiting.fd)

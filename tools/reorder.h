@@ -9,12 +9,12 @@
 #ifndef REORDER_H
 #define REORDER_H
 
-#include "order.h"
+#include "placing.h"
 #include "scratch_file.h"
 #include "tok.h"
 
 struct reorder_plan {
-    enum order_kind kind;
+    enum placing_kind kind;
     uint64_t seed;
     size_t id_bytes;    /* of a stored id: 2 or 4 */
     int64_t memory;     /* bytes that it may hold in all; at least REORDER_LEAST */
@@ -61,7 +61,7 @@ struct reorder {
     uint64_t temporary_bytes; /* the most that lay in temporary files at a time */
     /* ---- */
     uint64_t held_bytes;
-    struct order order;
+    struct placing order;
     uint8_t *arena; /* [room], owned */
     size_t room, used;
     struct scratch_file waiting, bucketed, large_file;

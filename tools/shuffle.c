@@ -96,7 +96,7 @@ static int shuffle(const struct job *j)
     bool known = r.file_bytes > 0 && !tok_reader_index(&r);
     int status = 0;
     struct reorder_plan plan = {
-        .kind = *j->order == 'n' ? ORDER_NUMPY : ORDER_TTT,
+        .kind = *j->order == 'n' ? PLACING_NUMPY : PLACING_TTT,
         .seed = (uint64_t)j->seed,
         .id_bytes = tok_id_bytes(&r.meta),
         .memory = j->memory - OTHER_BYTES,

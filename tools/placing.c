@@ -1,14 +1,14 @@
-/* order.c -- which place of a new order each document takes. */
-#include "order.h"
+/* placing.c -- which place of a new order each document takes. */
+#include "placing.h"
 #include "pcg.h"
 
 #include <stdlib.h>
 
 enum { SEEN = 1u << 31 }; /* numbers are below it */
 
-uint64_t order_bytes(enum order_kind kind, uint64_t n)
+uint64_t placing_bytes(enum placing_kind kind, uint64_t n)
 {
-    return kind == ORDER_NUMPY ? 4 * n : 0;
+    return kind == PLACING_NUMPY ? 4 * n : 0;
 }
 
 /* As pcg_permutation, in four bytes a number. */
@@ -43,12 +43,12 @@ static void invert(uint32_t *p, uint32_t n)
         p[i] &= ~SEEN;
 }
 
-int order_begin(struct order *o, enum order_kind kind, uint64_t seed, uint64_t n)
+int placing_begin(struct placing *o, enum placing_kind kind, uint64_t seed, uint64_t n)
 {
-    *o = (struct order){.kind = kind, .n = n};
-    if (kind == ORDER_TTT)
+    *o = (struct placing){.kind = kind, .n = n};
+    if (kind == PLACING_TTT)
         permute_begin(&o->ttt, seed, n);
-    if (kind != ORDER_NUMPY || n == 0)
+    if (kind != PLACING_NUMPY || n == 0)
         return 0;
     if (n >= SEEN)
         return fail("%llu documents: numpy's order is drawn for at most %u here",
@@ -61,8 +61,8 @@ int order_begin(struct order *o, enum order_kind kind, uint64_t seed, uint64_t n
     return 0;
 }
 
-void order_end(struct order *o)
+void placing_end(struct placing *o)
 {
     free(o->places);
-    *o = (struct order){0};
+    *o = (struct placing){0};
 }
