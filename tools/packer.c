@@ -72,7 +72,7 @@ static const char *file_path(const char *dir, const char *name, const char *suff
 
 /* ---- what the manifest says --------------------------------------------------------------- */
 
-static char *options_of(const struct packer_plan *plan)
+char *packer_options(const struct packer_plan *plan)
 {
     char ratio[32];
     const struct tok_meta *m = &plan->meta;
@@ -95,7 +95,7 @@ static char *options_of(const struct packer_plan *plan)
 }
 
 /* What all lines have in common; options are borrowed. */
-static struct manifest_file line_of(const struct packer_plan *plan, int split, const char *options)
+struct manifest_file packer_line(const struct packer_plan *plan, int split, const char *options)
 {
     return (struct manifest_file){
         .vocab_size = plan->meta.vocab_size,
@@ -136,17 +136,17 @@ static bool has_bytes(const char *path, uint64_t bytes)
 
 /* Does a whole dataset of the plan's sources stand in dir? What it says is believed: proving it is
    ttt-verify's work. */
-static bool stands(const struct packer_plan *plan, const char *dir)
+bool packer_stands(const struct packer_plan *plan, const char *dir)
 {
     struct manifest m;
     if (manifest_read(&m, file_path(dir, MANIFEST_NAME, "")))
         return false;
-    char *options = options_of(plan);
+    char *options = packer_options(plan);
     bool same = options && m.count > 0;
     for (size_t i = 0; same && i < m.count; i++)
         same = has_bytes(file_path(dir, m.files[i].path, ""), m.files[i].bytes);
     for (int s = 0; same && s < PACKER_SPLITS; s++) {
-        struct manifest_file want = line_of(plan, s, options);
+        struct manifest_file want = packer_line(plan, s, options);
         const char *name = packer_split_name[s];
         for (size_t i = 0; same && i < m.count; i++)
             same = strncmp(m.files[i].path, name, strlen(name)) || same_source(&m.files[i], &want);
@@ -201,8 +201,7 @@ static void leave(struct packer *d)
     d->dir = NULL;
 }
 
-/* What a killed run left: NAME.part.PID, and we hold the lock that it held. */
-static int remove_parts(const char *dir)
+int packer_remove_parts(const char *dir)
 {
     DIR *d = opendir(dir);
     if (!d)
@@ -246,7 +245,7 @@ int packer_open(struct packer *d, const struct packer_plan *plan, bool force)
     for (int s = 0; s < PACKER_SPLITS; s++)
         known &= plan->source_known[s];
     if (was_there) {
-        if (known && !force && stands(plan, d->dir)) {
+        if (known && !force && packer_stands(plan, d->dir)) {
             leave(d);
             return 1;
         }
@@ -261,7 +260,7 @@ int packer_open(struct packer *d, const struct packer_plan *plan, bool force)
             goto fail;
         }
     }
-    if (make_dirs(d->dir) || take_lock(d) || (d->unclean && remove_parts(d->dir)))
+    if (make_dirs(d->dir) || take_lock(d) || (d->unclean && packer_remove_parts(d->dir)))
         goto fail;
     return 0;
 fail:
@@ -302,14 +301,14 @@ int packer_put(struct packer *d, int split, const void *stored, size_t count)
 
 static int seal(struct packer *d, struct manifest *m)
 {
-    char *options = options_of(d->plan);
+    char *options = packer_options(d->plan);
     int status = options ? 0 : fail("%s: out of memory", d->dir);
     for (int s = 0; !status && s < PACKER_SPLITS; s++) {
         struct sink *split = &d->split[s];
         status = sink_seal(split);
         for (size_t i = 0; !status && i < split->file_count; i++) {
             const struct sink_file *from = &split->files[i];
-            struct manifest_file f = line_of(d->plan, s, options);
+            struct manifest_file f = packer_line(d->plan, s, options);
             f.path = from->path;
             f.dtype = from->dtype;
             f.bytes = from->bytes;

@@ -51,6 +51,16 @@ struct packer {
 /* The directory's path, owned by the caller; NULL with why(). */
 char *packer_path(const struct packer_plan *plan);
 
+/* What the manifest says of a split's files but for their bytes; options are borrowed. */
+struct manifest_file packer_line(const struct packer_plan *plan, int split, const char *options);
+/* The options that all lines have, owned by the caller; NULL without memory. */
+char *packer_options(const struct packer_plan *plan);
+/* Does a whole dataset of these sources and options stand in dir? */
+bool packer_stands(const struct packer_plan *plan, const char *dir);
+
+/* Remove what killed runs left: NAME.part.PID. Whoever calls holds the directory's lock. */
+must_check int packer_remove_parts(const char *dir);
+
 /* Make the directory and take it. 1: a whole dataset of the same sources and options stands there
    already and not force (said only where all sources are known); 0: go on; -1, also when something
    else stands there and not force, or another program works there. */

@@ -265,10 +265,10 @@ static void doc_begin(struct reorder *o)
     o->is_large = o->unwanted = false;
     o->doc_bytes = 0;
     o->doc_ids = o->doc_place = 0;
-    if (!o->placing || o->documents >= o->order.n)
+    if ((!o->placing && !o->plan.head) || o->documents >= o->order.n)
         return; /* more documents than promised: reorder_turn says so */
     o->doc_place = placing_of(&o->order, o->documents);
-    o->unwanted = o->doc_place < o->plan.from || o->doc_place >= o->plan.to;
+    o->unwanted = o->placing && (o->doc_place < o->plan.from || o->doc_place >= o->plan.to);
 }
 
 static int doc_end(struct reorder *o, const void *stored)
@@ -284,7 +284,7 @@ static int doc_end(struct reorder *o, const void *stored)
             bucket_put(o, o->doc_place, head, varint_put(head, o->is_large ? 0 : o->doc_ids + 1),
                        stored, o->is_large ? 0 : o->doc_ids * o->plan.id_bytes);
     o->before_tokens += o->placing && o->doc_place < o->plan.from ? o->doc_ids : 0;
-    o->head_tokens += o->placing && o->doc_place < o->plan.head ? o->doc_ids : 0;
+    o->head_tokens += o->doc_place < o->plan.head ? o->doc_ids : 0;
     o->documents++;
     o->tokens += o->doc_ids;
     o->in_doc = false;

@@ -54,6 +54,9 @@ echo 'not a stream at all, only text that is long enough to be read as a header 
 : >empty.txt
 : >empty.jsonl
 
+# 300 documents over and over make several blocks.
+for _ in $(seq 60); do cat corpus.jsonl; done | ttt-tokenize -q --tokenizer "$model" -o blocks.tok -
+
 # ---- misuse and bad input ------------------------------------------------------------------------
 for tool in shuffle pack verify peek; do
     refuse "ttt-$tool without operands" 2 "ttt-$tool" ttt-$tool
@@ -183,6 +186,47 @@ for sig in INT TERM KILL; do
 done
 expect "and the next run goes through and cleans up" bash -c 'ttt-pack -q -o c --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok >/dev/null && diff -r -x manifest.jsonl c g && ttt-verify -q c'
 
+# ---- parts of one dataset, by several programs ------------------------------------------------------
+part() { ttt-pack -q -o "$1" --tokenizer-name small --val-ratio 0.1 --shard "$2" a.tok >/dev/null; }
+ttt-pack -q -o u --tokenizer-name small --val-ratio 0.1 a.tok >/dev/null
+for n in 1 3 7 301; do
+    rm -rf v
+    for ((i = n; i-- > 0;)); do part v $i/$n & [[ $((i % 8)) -eq 0 ]] && wait; done
+    wait
+    expect "shards: $n at once give the same bytes" diff -r u v
+done
+expect "shards: again says that it is whole" part v 3/301
+refuse "shards: of another number" 1 "other streams or with other options" bash -c 'ttt-pack -q -o v2 --tokenizer-name small --shard 0/2 a.tok >/dev/null && ttt-pack -q -o v2 --tokenizer-name small --shard 0/2 --dtype i32 a.tok'
+refuse "shards: no such part" 2 "--shard" ttt-pack -o v --tokenizer-name small --shard 3/3 a.tok
+refuse "shards: not from a pipe" 1 "--shard needs files" bash -c 'ttt-pack -o v3 --tokenizer-name small --shard 0/2 <(cat a.tok)'
+rm -rf v
+for i in 0 1 2; do ttt-pack -q -o v --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok --shard $i/3 >/dev/null; done
+expect "shards: given splits" diff -r -x manifest.jsonl v g
+
+# Killed at random points and begun again: the same bytes as those of one quiet run.
+for round in 1 2 3 4 5 6; do
+    rm -rf v
+    for i in 0 1 2; do
+        (ttt-pack -q -o v --tokenizer-name small --val-ratio 0.1 --shard $i/3 blocks.tok >/dev/null 2>&1) &
+        job=$!
+        sleep 0.0$((RANDOM % 4))
+        kill -9 $job 2>/dev/null
+        wait $job 2>/dev/null
+    done
+    for i in 0 1 2; do ttt-pack -q -o v --tokenizer-name small --val-ratio 0.1 --shard $i/3 blocks.tok >/dev/null; done
+    [[ $round -eq 1 ]] && ttt-pack -q -o quiet --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null
+    diff -r v quiet >/dev/null || break
+    rm -rf c2
+    (ttt-pack -q -o c2 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>&1) &
+    job=$!
+    sleep 0.0$((RANDOM % 4))
+    kill -9 $job 2>/dev/null
+    wait $job 2>/dev/null
+    ttt-pack -q -o c2 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null
+    diff -r c2 quiet >/dev/null || break
+done
+expect "killed and begun again, six times: the same bytes" test "$round" -eq 6
+
 # ---- damage --------------------------------------------------------------------------------------
 for f in train.npy train.offsets test.npy manifest.jsonl; do
     rm -rf h && cp -r before h
@@ -214,8 +258,6 @@ cp "$path/train.npy" public
 expect "verify: which published set it is not" bash -c 'ttt-verify public 2>/dev/null | grep -q "not a published set: train.npy is of another size, validation.npy Books3"'
 expect "verify: implausible ids are told" bash -c "ttt-verify public 2>/dev/null | grep -q \"odd: it does not begin with BOS\""
 
-# Blocks of a damaged stream: 300 documents over and over make several.
-for _ in $(seq 60); do cat corpus.jsonl; done | ttt-tokenize -q --tokenizer "$model" -o blocks.tok -
 cp blocks.tok harmed.tok
 flip harmed.tok 500
 refuse "verify: the first bad block, and what it costs" 1 "first bad: block 0, bytes" ttt-verify harmed.tok
@@ -240,6 +282,26 @@ truncate -s -4 checkpoint/params.safetensors
 refuse "verify: a checkpoint's file cut" 1 "params.safetensors" ttt-verify checkpoint
 expect "verify: safetensors below a folder" ttt-verify -q "$root/tests/golden/ops"
 expect "peek: safetensors" bash -c 'ttt-peek "$0" | grep -q "	F32	\["' "$root/tests/golden/ops/swiglu.safetensors"
+
+# ---- read-only -----------------------------------------------------------------------------------
+mkdir -p locked && chmod 500 locked
+if touch locked/x 2>/dev/null; then
+    rm -f locked/x
+    if command -v setpriv >/dev/null && setpriv --reuid=65534 --regid=65534 --clear-groups test -r a.tok 2>/dev/null; then
+        nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+    else
+        nobody() { return 77; }
+    fi
+else
+    nobody() { "$@"; }
+fi
+chmod 755 "$work"
+if nobody test -r a.tok; then
+    refuse "read-only: shuffle" 1 "locked/x.tok" nobody "$bin/ttt-shuffle" --seed 1 -o locked/x.tok a.tok
+    refuse "read-only: pack" 1 "locked" nobody "$bin/ttt-pack" -o locked --tokenizer-name small a.tok
+else
+    skip "read-only" "root may write everywhere, and there is no setpriv"
+fi
 
 # ---- full disk -----------------------------------------------------------------------------------
 limited() { bash -c 'ulimit -f 4; "$@"' - "$@"; }
