@@ -59,6 +59,12 @@ endif
 ifeq ($(BUILD),emulated-bf16)
 REAL    = -DTTT_BF16
 endif
+ifeq ($(BUILD),fuzz)
+override CC = clang
+SANITIZE = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+DEFS    += -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+OPT      = -O1 -g
+endif
 ifneq ($(filter emulated emulated-bf16,$(BUILD)),)
 BACKEND = emulated
 # Vector accesses that a GPU would refuse, and indices beyond shared arrays.
@@ -132,7 +138,7 @@ PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN)
 endif
 
-.PHONY: all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs format clean help
+.PHONY: fuzz all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs format clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -140,6 +146,16 @@ tests: all $(TESTS)
 
 asan emulated emulated-bf16 cuda cuda-fp32:
 	+@$(MAKE) --no-print-directory BUILD=$@ tests
+
+# libFuzzer's targets; FUZZ_S=300 runs each for so many seconds.
+FUZZ_S ?= 0
+FUZZ   := $(patsubst tests/fuzz/%.c,build/fuzz/tests/%,$(wildcard tests/fuzz/*.c))
+fuzz:
+	+@$(MAKE) --no-print-directory BUILD=fuzz $(FUZZ)
+	@for f in $(if $(filter-out 0,$(FUZZ_S)),$(FUZZ)); do \
+	    mkdir -p build/fuzz/corpus/$${f##*/} && echo "== $$f" && \
+	    $$f -max_total_time=$(FUZZ_S) -max_len=4096 -verbosity=0 -print_final_stats=1 \
+	        build/fuzz/corpus/$${f##*/} || exit 1; done
 
 test:
 	+@$(MAKE) --no-print-directory BUILD=cpu tests
@@ -184,6 +200,10 @@ $(DEVICE_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels)
 $(HOST_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.tools) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.tools) $(LIBS.formats) -lpthread -lm
+
+$B/tests/fuzz_%: $B/obj/tests/fuzz/fuzz_%.c.o $(LIB.tools) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(LINK) -fsanitize=fuzzer $^ -o $@ $(LIBS.tools) $(LIBS.formats) -pthread -lm
 
 $B/obj/%.c.o: %.c $B/obj/how
 	@mkdir -p $(@D)
@@ -230,6 +250,7 @@ help:
 	@echo 'make tests         and their test programs, in build/cpu/tests'
 	@echo 'make test          and run the tests'
 	@echo 'make asan          programs and tests under AddressSanitizer and UBSan, in build/asan'
+	@echo 'make fuzz          libFuzzer targets, in build/fuzz/tests; FUZZ_S=300 runs each so long'
 	@echo 'make emulated      the CUDA kernels run by the CPU, for tests, in build/emulated'
 	@echo 'make emulated-bf16 the same with bf16 storage'
 	@echo 'make cuda          the trainer for NVIDIA GPUs, bf16, in build/cuda (needs nvcc)'

@@ -3,6 +3,7 @@
 #include "file.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -172,7 +173,12 @@ static int line_read(struct manifest *m, const char *text, size_t bytes, size_t 
     char check[CHECK_BYTES + 1];
     size_t before = bytes < CHECK_BYTES ? 0 : bytes - CHECK_BYTES;
     snprintf(check, sizeof check, CHECK_FORMAT, crc32c(0, text, before));
-    if (bytes < CHECK_BYTES || memcmp(text + before, check, CHECK_BYTES))
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    bool right = true; /* a fuzzer shall get behind the check: see tests/fuzz */
+#else
+    bool right = bytes >= CHECK_BYTES && !memcmp(text + before, check, CHECK_BYTES);
+#endif
+    if (!right)
         return fail("damaged: its check does not match; pack the dataset again");
     json_error_t e;
     json_t *line = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &e);

@@ -28,6 +28,9 @@ static void put64(uint8_t *p, uint64_t v)
 
 uint64_t tok_hash(const void *data, size_t bytes)
 {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    bytes = 0; /* a fuzzer shall get behind the checksums: see tests/fuzz */
+#endif
     return XXH3_64bits(data, bytes);
 }
 

@@ -1,0 +1,27 @@
+/* fuzz_manifest.c -- manifest.jsonl: any lines, and edits of good ones. */
+#include "fuzz.h"
+#include "manifest.h"
+
+static const char line[] =
+    "{\"number\":1,\"of\":1,\"path\":\"a.npy\",\"bytes\":130,\"tokens\":1,\"documents\":1,"
+    "\"dtype\":\"uint16\",\"vocab_size\":9,\"tokenizer\":\"0123456789abcdef0123456789abcdef\","
+    "\"tokenizer_name\":\"t\",\"options\":{},\"seed\":null,\"source\":{\"name\":\"a.tok\","
+    "\"documents\":1,\"tokens\":1,\"chain\":\"0123456789abcdef\"},"
+    "\"xxh3\":\"0123456789abcdef0123456789abcdef\",\"crc32c\":\"01234567\",\"version\":\"1\","
+    "\"check\":\"01234567\"}\n";
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    size_t n = sizeof line - 1;
+    struct manifest m;
+    const uint8_t *file = bytes && data[0] == 'e'
+                              ? fuzz_edited((const uint8_t *)line, &n, data + 1, bytes - 1)
+                              : data;
+    if (manifest_read(&m, fuzz_file(file, file == data ? bytes : n)))
+        return 0;
+    for (size_t i = 0; i < m.count; i++)
+        if (manifest_find(&m, m.files[i].path) == NULL)
+            abort();
+    manifest_free(&m);
+    return 0;
+}
