@@ -19,6 +19,8 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 # ---- what there is -----------------------------------------------------------------------------
 
 TOOLS     := tokenize shuffle pack verify peek
+# Speaks to the network; made where libcurl and OpenSSL are.
+FETCH     := fetch
 TRAINERS  := train generate
 # Runs no model, so that the CPU build's serves all; made where msgpack-c is.
 CONVERT   := convert
@@ -47,6 +49,7 @@ NVGEN    = $(foreach a,$(NVARCH),-gencode arch=$(a:sm_%=compute_%),code=[$a,$(a:
 NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra $(NVGEN)
 LIBS.formats = -ljansson -lxxhash -lz
 LIBS.tools   = -larchive
+LIBS.fetch   = -lcurl -lcrypto
 LIBS.kernels = $(or $(GOMP),-fopenmp) -ldl
 LIBS.convert = -lmsgpackc
 LINK     = $(CC) $(SANITIZE)
@@ -98,7 +101,17 @@ room         = $(firstword $(subst /, ,$<))
 # ---- files -------------------------------------------------------------------------------------
 
 obj      = $(patsubst %,$B/obj/%.o,$1)
-SUPPORT.tools   := $(filter-out $(TOOLS:%=tools/%.c),$(wildcard tools/*.c))
+SUPPORT.tools   := $(filter-out $(patsubst %,tools/%.c,$(TOOLS) $(FETCH)),$(wildcard tools/*.c))
+HAS_CURL    := $(shell printf '\043include <curl/curl.h>\n\043include <openssl/evp.h>\n' | \
+                 $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
+ifeq ($(HAS_CURL),)
+NETWORK         := $(patsubst %,tools/%.c,behind copy gcs gcs_auth gcs_jwt http remote sources stream)
+SUPPORT.tools   := $(filter-out $(NETWORK),$(SUPPORT.tools))
+FETCH           :=
+ifeq ($(BACKEND),cpu)
+$(info ttt-fetch is left out: no curl/curl.h or openssl/evp.h here (Debian: libcurl4-openssl-dev libssl-dev))
+endif
+endif
 SUPPORT.trainer := $(filter-out $(patsubst %,trainer/%.c,$(TRAINERS) $(CONVERT)),$(wildcard trainer/*.c))
 SUPPORT.formats := $(wildcard formats/*.c)
 HAS_MSGPACK := $(shell $(CC) -E -x c -include msgpack.h /dev/null >/dev/null 2>&1 && echo yes)
@@ -126,7 +139,7 @@ LIB.trainer := $B/obj/libtrainer.a
 
 TRAINER_BIN := $(TRAINERS:%=$B/bin/ttt-%)
 CONVERT_BIN := $(CONVERT:%=$B/bin/ttt-%)
-TOOL_BIN    := $(TOOLS:%=$B/bin/ttt-%)
+TOOL_BIN    := $(patsubst %,$B/bin/ttt-%,$(TOOLS) $(FETCH))
 DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
 HOST_TEST_BIN   := $(HOST_TESTS:%=$B/tests/%)
 
@@ -184,7 +197,7 @@ $(LIB.trainer): $(call obj,$(SUPPORT.trainer))
 
 $(TOOL_BIN): $B/bin/ttt-%: $B/obj/tools/%.c.o $(LIB.tools) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.tools) $(LIBS.formats) -pthread -lm
+	$(LINK) $^ -o $@ $(LIBS.$*) $(LIBS.tools) $(LIBS.formats) -pthread -lm
 
 # Nothing else needs msgpack-c.
 $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
