@@ -108,6 +108,10 @@ static int flush(struct metrics *m)
 
 int metrics_put(struct metrics *m, const struct metrics_step *s)
 {
+    if (s->skipped) {
+        fprintf(m->line, "{\"step\": %" PRId64 ", \"skipped\": true}\n", s->step);
+        return flush(m);
+    }
     fprintf(m->line,
             "{\"step\": %" PRId64 ", \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": %.9g, "
             "\"tokens_per_s\": %.1f, \"elapsed_s\": %.3f}\n",

@@ -5,6 +5,8 @@
                                             four curves of docs/model.md over them
      {"step", "val_loss", "val_tokens"}     where the validation data was read
 
+     {"step", "skipped": true}              an update left out: its numbers were not finite
+
    Floats have nine digits, which restore a float. A line is written whole or not at all. */
 #ifndef METRICS_H
 #define METRICS_H
@@ -12,6 +14,7 @@
 #include "err.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -34,6 +37,7 @@ struct metrics_step {
     int64_t step;
     float loss, grad_norm, learning_rate; /* as the reference logs them */
     double tokens_per_s, elapsed_s;
+    bool skipped; /* the update was left out; then only step counts */
 };
 
 must_check int metrics_put(struct metrics *m, const struct metrics_step *s);

@@ -74,6 +74,13 @@ static struct flag table[] = {
     {FLAG_INT, .name = "micro_batch", .value = &o.micro_batch, .operand = "ROWS",
      .help = "rows computed at once, which is what memory grows with;\n"
              "0: global_batch_size / accum_steps"},
+    {FLAG_INT, .name = "recompute_every", .value = &o.recompute_every, .operand = "N",
+     .help = "TTT: keep the inner state before every N-th mini-batch and recompute what\n"
+             "is between; 0: the model's remat_mini_batch_group_size or, where memory\n"
+             "is short, the root of the number of mini-batches"},
+    {FLAG_INT, .name = "skip_nonfinite", .value = &o.skip_nonfinite, .operand = "N",
+     .help = "leave out up to N updates in a row whose loss or gradient is not a number;\n"
+             "0: stop at the first"},
     OPTIM_FLAGS(o.optim),
 
     {FLAG_GROUP, .name = "validation"},
@@ -308,11 +315,16 @@ static void resolve(void)
     within("save_checkpoint_freq", o.save_checkpoint_freq, 0, INT64_MAX);
     within("save_milestone_freq", o.save_milestone_freq, 0, INT64_MAX);
     within("threads", o.threads, 0, 4096);
+    within("recompute_every", o.recompute_every, 0, 1 << 20);
+    within("skip_nonfinite", o.skip_nonfinite, 0, 1 << 20);
     resolve_batch();
     resolve_step();
     check_mesh(o.mesh_dim);
     if (order_rule_find(&o.order_rule, o.order) || optim_check(&o.optim))
         misuse("%s", why());
+    if (o.skip_nonfinite && o.optim.accumulate_gradient_steps > 1)
+        misuse("--skip_nonfinite: a mean that --optimizer.accumulate_gradient_steps has begun cannot "
+               "do without a step; accumulate by --accum_steps");
     if (!*o.dataset_path)
         misuse("--dataset_path=DIR is needed: the directory that ttt-pack wrote to");
     if (!*o.exp_name && !o.eval_mode && !o.print_config)

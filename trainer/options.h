@@ -19,6 +19,8 @@ struct options {
     int64_t seq_length, global_batch_size, loader_workers;
 
     int64_t total_steps, accum_steps, micro_batch; /* micro_batch: rows, 0 only before resolving */
+    int64_t recompute_every;                       /* mini-batches, 0: choose */
+    int64_t skip_nonfinite;
     int64_t seed;
     bool eval_mode;
     int64_t eval_every, eval_batches;

@@ -84,10 +84,29 @@ int resume_check_data(const struct resume *r, const struct state_data *now)
     return 0;
 }
 
+int resume_check_optim(const struct resume *r)
+{
+    static const char *const names[] = {"optimizer.type", "optimizer.accumulate_gradient_steps",
+                                        "optimizer.adamw_optimizer.multiply_by_parameter_scale"};
+    json_t *now = options_to_json();
+    int status = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
+        const char *is = json_string_value(json_object_get(now, names[i]));
+        const char *was = json_string_value(json_object_get(r->state.flags, names[i]));
+        if (was && is && strcmp(was, is))
+            status = fail("%s: its moments are those of --%s=%s; --load_part=trainstate_params "
+                          "begins a new run with its parameters",
+                          r->step_dir, names[i], was);
+    }
+    json_decref(now);
+    return status;
+}
+
 /* Flags that name the place or the manner of a run, not what it computes. */
 static bool is_of_no_account(const char *name)
 {
     static const char *const names[] = {"dataset_path",
+                                        "recompute_every",
                                         "dataset_name",
                                         "exp_dir",
                                         "exp_name",

@@ -23,6 +23,9 @@ void resume_close(struct resume *r);
    after its step. -1 with a sentence naming what differs. */
 must_check int resume_check_data(const struct resume *r, const struct state_data *data);
 
+/* Whether the checkpoint's moments mean the same to the optimiser of the flags. -1 with why(). */
+must_check int resume_check_optim(const struct resume *r);
+
 /* Say which flags differ from those the checkpoint was made with. */
 void resume_tell_changes(const struct resume *r);
 

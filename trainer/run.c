@@ -1,5 +1,6 @@
 /* run.c -- a run of training: everything it has open, and what one does with it. */
 #include "run.h"
+#include "nonfinite.h"
 #include "report.h"
 
 #include <inttypes.h>
@@ -37,6 +38,26 @@ static size_t curve_floats(const struct run *r)
     return (size_t)c->num_hidden_layers * 4 * (size_t)(r->model.seq / c->mini_batch_size);
 }
 
+/* The step's loss or gradient is not finite, as `place` tells: 0 when the update is to be left out,
+   -1 when the run ends; why() in both cases. */
+static int not_finite(struct run *r, struct metrics_step *m, const char *what, const char *place)
+{
+    int64_t step = r->step + 1, most = r->options->skip_nonfinite;
+    if (r->skipped >= most)
+        return fail("step %" PRId64 ": the %s is not a number, first in %s; the last checkpoint is "
+                    "untouched: resume it with a lower learning rate, look at the data, or leave "
+                    "such updates out with --skip_nonfinite=N",
+                    step, what, place);
+    r->skipped++;
+    r->step = step;
+    *m = (struct metrics_step){.step = step, .skipped = true};
+    (void)fail("step %" PRId64
+               ": the %s is not a number, first in %s; its update is left out, %d of "
+               "at most %" PRId64 " in a row",
+               step, what, place, r->skipped, most);
+    return 0;
+}
+
 int run_step(struct run *r, struct metrics_step *m)
 {
     const struct options *o = r->options;
@@ -52,6 +73,7 @@ int run_step(struct run *r, struct metrics_step *m)
     int parts = (int)(o->global_batch_size / o->micro_batch);
     float mult = optim_ttt_lr_mult(&r->config, step);
     struct score score = {0};
+    char place[NONFINITE_BYTES];
     model_zero_grad(&r->model);
     for (int i = 0; i < parts; i++) {
         struct tokens t = part_of(r, i);
@@ -59,15 +81,13 @@ int run_step(struct run *r, struct metrics_step *m)
             return 1;
         if (model_train(&r->model, &t, mult, 1.0 / parts, &score, curves))
             return -1;
+        if (!isfinite((float)score.loss))
+            return not_finite(r, m, "loss", nonfinite_forward(place, &r->model));
     }
-    static const char remedy[] =
-        "; the last checkpoint is untouched: resume it with a lower learning rate, or look at the "
-        "data";
-    if (!isfinite((float)score.loss))
-        return fail("step %" PRId64 ": the loss is not a number%s", step, remedy);
     double norm = optim_grad_norm(&r->optim, &r->params);
     if (!isfinite((float)norm))
-        return fail("step %" PRId64 ": the gradient is not a number%s", step, remedy);
+        return not_finite(r, m, "gradient", nonfinite_gradient(place, &r->params));
+    r->skipped = 0;
     optim_step(&r->optim, &r->params, r->step);
 
     r->step = step;

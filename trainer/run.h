@@ -31,6 +31,7 @@ struct run {
     struct metrics metrics;
     double *curves; /* [layers][4][seq / mini_batch], owned; NULL when never asked for */
     int64_t step;   /* done */
+    int skipped;    /* updates left out in a row, of steps that were not finite */
     int64_t saved;  /* the step of the newest whole checkpoint, 0: none */
     double began_s; /* now_s() when a run without interruption would have begun */
 };
@@ -47,9 +48,10 @@ must_check int run_print(const struct options *o);
 /* Where the run stands in its data after the present step. */
 void run_place_in_data(const struct run *r, struct state_data *d);
 
-/* One update: r->step goes up by one, *m is its line for metrics.jsonl. -1 with why() when loss or
-   gradient is not finite, the data are bad or the device broke. When *r->stop becomes true the
-   step is given up between two micro-batches: 1, and everything is as before it. */
+/* One update: r->step goes up by one, *m is its line for metrics.jsonl. Where loss or gradient is
+   not finite nothing is changed: -1 with why(), or up to skip_nonfinite times in a row 0 with
+   m->skipped and why(). -1 too when the data are bad or the device broke. When *r->stop becomes
+   true the step is given up between two micro-batches: 1, and everything is as before it. */
 must_check int run_step(struct run *r, struct metrics_step *m);
 
 /* The loss over the first eval_batches batches of the validation data, in their own order, the

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,16 +93,53 @@ static int open_data(struct run *r)
     return order_open(&r->order, o->order_rule, (uint64_t)o->seed, r->train.windows);
 }
 
+/* All that the run will take, with the inner state kept as the configuration says. */
+static int plan_memory(struct run *r, struct plan *plan)
+{
+    const struct options *o = r->options;
+    bool training = !o->eval_mode;
+    *plan = (struct plan){0};
+    if (model_plan(plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length, training))
+        return -1;
+    if (training)
+        optim_plan(plan, &o->optim, &r->params);
+    return 0;
+}
+
+/* How often the inner state is kept: as asked for; else as the configuration has it, and where that
+   does not fit in memory, at the root of the mini-batches, near which the kept states and those
+   that are recomputed at once take the least. */
+static int choose_recompute(struct run *r, struct plan *plan)
+{
+    const struct options *o = r->options;
+    int *every = &r->config.remat_mini_batch_group_size, given = *every;
+    bool ttt = mixer_is_ttt(r->config.seq_modeling_block);
+    if (o->recompute_every && ttt)
+        *every = (int)o->recompute_every;
+    if (plan_memory(r, plan))
+        return -1;
+    if (o->recompute_every || !ttt || o->eval_mode || plan_total(plan) <= device_free_bytes())
+        return 0;
+    size_t most = plan_total(plan);
+    *every = (int)ceil(sqrt((double)(o->seq_length / r->config.mini_batch_size)));
+    if (plan_memory(r, plan))
+        return -1;
+    if (plan_total(plan) < most) {
+        say("memory is short: the inner state is kept before every %dth mini-batch, not every %dth",
+            *every, given);
+        return 0;
+    }
+    *every = given;
+    return plan_memory(r, plan);
+}
+
 static int open_model(struct run *r)
 {
     const struct options *o = r->options;
     bool training = !o->eval_mode;
-    struct plan plan = {0};
-    if (model_plan(&plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
-                   training))
+    struct plan plan;
+    if (choose_recompute(r, &plan))
         return -1;
-    if (training)
-        optim_plan(&plan, &o->optim, &r->params);
     size_t free_bytes = device_free_bytes();
     char parameters[16];
     say("%s: %s, %d layers, %s parameters; memory:", o->model.load_model_config,
@@ -217,7 +255,8 @@ static int begin(struct run *r, const struct resume *from)
     if (whole) {
         struct state_data now;
         run_place_in_data(r, &now);
-        if (resume_check_data(from, &now) || state_load_all(&r->params, from->step_dir))
+        if (resume_check_data(from, &now) || resume_check_optim(from) ||
+            state_load_all(&r->params, from->step_dir))
             return -1;
         order_replay(&r->order, &from->state.data.reshuffles);
         resume_tell_changes(from);
@@ -290,13 +329,10 @@ void run_close(struct run *r)
 int run_print(const struct options *o)
 {
     struct run r = {.options = o};
-    struct plan plan = {0};
+    struct plan plan;
     int status = find_data_and_model(&r);
     if (!status)
-        status = model_plan(&plan, &r.config, &r.params, (int)o->micro_batch, (int)o->seq_length,
-                            !o->eval_mode);
-    if (!status && !o->eval_mode)
-        optim_plan(&plan, &o->optim, &r.params);
+        status = choose_recompute(&r, &plan);
     if (!status) {
         options_write(stdout);
         print_config(stdout, &r);

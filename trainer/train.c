@@ -40,12 +40,17 @@ static void record(struct run *r, const struct metrics_step *m, struct live *lin
 {
     const struct options *o = r->options;
     const struct config *c = &r->config;
+    if (m->skipped) {
+        live_break(line);
+        warn("%s", why());
+    }
     int bad = metrics_put(&r->metrics, m);
-    if (r->curves && is_due(m->step, o->save_milestone_freq))
+    if (r->curves && !m->skipped && is_due(m->step, o->save_milestone_freq))
         bad |= metrics_put_stats(&r->metrics, m->step, r->curves, c->num_hidden_layers,
                                  r->model.seq / c->mini_batch_size, c->mini_batch_size);
     bool last = m->step == o->total_steps;
-    live_show(line, m, last || stop);
+    if (!m->skipped)
+        live_show(line, m, last || stop);
     if (bad) {
         live_break(line);
         warn("%s; training goes on without that line", why());

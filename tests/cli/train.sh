@@ -81,6 +81,7 @@ refuses text-shorter-than-a-window 1 'too few for one window' --seq_length=2048
 refuses batch-larger-than-the-data 1 'fewer than one batch' --global_batch_size=64
 refuses nothing-to-resume 1 'neither a checkpoint' --resume_exp_name=absent
 refuses missing-flagfile 2 'No such file' --flagfile="$work/nothing"
+refuses skipping-within-a-mean 2 'accumulate by --accum_steps' --skip_nonfinite=1 --optimizer.accumulate_gradient_steps=2
 refuses dropout 1 'no dropout' --update_model_config='dict(attn_pdrop=0.1)'
 refuses masked-keys 1 'does not mask keys' --update_model_config='dict(fcm_max_ratio=0.1)'
 refuses memory 1 'free: a smaller --micro_batch' --update_model_config='dict(hidden_size=65536, num_attention_heads=1024, num_hidden_layers=64)'
@@ -260,10 +261,18 @@ fi
 
 train --exp_name=hot --total_steps=30 --save_checkpoint_freq=1 --optimizer.adamw_optimizer.lr=1e30 \
     --optimizer.adamw_optimizer.weight_decay=1e9
-if [[ $? -eq 1 ]] && says 'is not a number' && [[ -s $work/runs/hot/latest ]]; then
+if [[ $? -eq 1 ]] && says 'is not a number, first in the [a-z]* [a-z]' && [[ -s $work/runs/hot/latest ]]; then
     ok not-a-number-stops
 else
     bad not-a-number-stops
+fi
+train --exp_name=skips --total_steps=30 --save_checkpoint_freq=1 --optimizer.adamw_optimizer.lr=1e30 \
+    --optimizer.adamw_optimizer.weight_decay=1e9 --skip_nonfinite=2
+if [[ $? -eq 1 && $(grep -c '"skipped": true' "$work/runs/skips/metrics.jsonl") -eq 2 ]] &&
+    says 'left out, 1 of at most 2' && says 'left out, 2 of at most 2' && says 'is not a number, first in'; then
+    ok updates-are-left-out
+else
+    bad updates-are-left-out
 fi
 
 cp -r "$work/runs/whole" "$work/runs/harmed"

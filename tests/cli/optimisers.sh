@@ -1,0 +1,74 @@
+#!/bin/bash
+# optimisers.sh BIN -- every optimiser and block: a run that was stopped and resumed is, byte for
+# byte, the run that was not.
+set -uo pipefail
+bin=$(cd "${1:?usage: optimisers.sh BIN}" && pwd) || exit 1
+work=$(mktemp -d --tmpdir ttt-optimisers-XXXXXX) || exit 1
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+export OMP_NUM_THREADS=1
+
+ok() { passed=$((passed + 1)); echo "ok   $1"; }
+bad() {
+    failed=$((failed + 1))
+    echo "FAIL $1"
+    tail -n 5 "$work/err" | sed 's/^/     | /'
+}
+
+data=$work/data/tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
+mkdir -p "$data"
+printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<u2', 'fortran_order': False, 'shape': (2000,), }" >"$data/train.npy"
+printf '%b' "$(awk 'BEGIN { for (i = 0; i < 2000; i++) printf "\\0%03o\\0000", (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$data/train.npy"
+
+train() {
+    "$bin/ttt-train" --dataset_path="$work/data" --vocab_size=64 --seq_length=32 --global_batch_size=2 \
+        --optimizer.adamw_optimizer.lr=1e-2 --optimizer.adamw_optimizer.lr_warmup_steps=2 \
+        --optimizer.adamw_optimizer.lr_decay_steps=9 --optimizer.palm_optimizer.lr_warmup_steps=4 \
+        --exp_dir="$work/runs" --threads=1 --device=cpu -q "$@" 2>"$work/err"
+}
+model() {
+    echo "dict(seq_modeling_block='$1', num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=48)"
+}
+same() {
+    local file
+    for file in params moments; do
+        cmp -s "$work/runs/whole-$1/step_9/$file.safetensors" "$work/runs/halves-$1/step_9/$file.safetensors" || return 1
+    done
+    [[ $(sed -E 's/, "tokens_per_s".*//' "$work/runs/whole-$1/metrics.jsonl") == \
+        $(sed -E 's/, "tokens_per_s".*//' "$work/runs/halves-$1/metrics.jsonl") ]]
+}
+
+# resumes NAME BLOCK FLAGS...: nine steps at once, and four, then five.
+resumes() {
+    local name=$1 block
+    block=$(model "$2")
+    shift 2
+    if train --exp_name="whole-$name" --total_steps=9 --update_model_config="$block" "$@" &&
+        train --exp_name="halves-$name" --total_steps=4 --update_model_config="$block" "$@" &&
+        train --exp_name="halves-$name" --total_steps=9 --update_model_config="$block" "$@" --resume=auto && same "$name"; then
+        ok "$name"
+    else
+        bad "$name"
+    fi
+}
+adamw=--optimizer.adamw_optimizer
+resumes adamw self_attention
+resumes bf16-momentum ttt_mlp $adamw.bf16_momentum
+resumes parameter-scale ttt_mlp_base $adamw.multiply_by_parameter_scale
+resumes palm ttt_linear_base --optimizer.type=palm
+resumes palm-bf16-momentum ttt_linear --optimizer.type=palm --optimizer.palm_optimizer.bf16_momentum
+resumes mean-of-three ttt_linear --optimizer.accumulate_gradient_steps=3
+resumes palm-mean-of-two ttt_mlp --optimizer.type=palm --optimizer.accumulate_gradient_steps=2
+
+# The moments of one optimiser are not another's.
+refuses() {
+    local name=$1 flag=$2
+    train --exp_name=halves-adamw --resume=auto --total_steps=10 --update_model_config="$(model self_attention)" "$flag"
+    if [[ $? -eq 1 ]] && grep -q 'trainstate_params' "$work/err"; then ok "$name"; else bad "$name"; fi
+}
+refuses other-optimiser --optimizer.type=palm
+refuses other-accumulation --optimizer.accumulate_gradient_steps=2
+refuses other-scale $adamw.multiply_by_parameter_scale
+
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]
