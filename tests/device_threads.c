@@ -248,10 +248,8 @@ static bool prints_of(struct prints *to, int threads)
         lot_free();
         run_attention();
         lot_free();
-        if (strcmp(device_kind(), "cpu") == 0) { /* no CUDA twin in this version */
-            run_mlp();
-            lot_free();
-        }
+        run_mlp();
+        lot_free();
         run_optimiser();
         lot_free();
         _exit(write(ends[1], &prints, sizeof prints) != (ssize_t)sizeof prints);

@@ -452,20 +452,11 @@ static void run_ttt_mlp(void)
 static const struct {
     const char *prefix;
     void (*run)(void);
-    bool cpu_only;
 } kinds[] = {
-    {"rmsnorm", run_rmsnorm},
-    {"layernorm", run_layernorm},
-    {"conv", run_conv},
-    {"rope", run_rope},
-    {"gelu_gate", run_gelu_gate},
-    {"gelu", run_gelu},
-    {"swiglu", run_swiglu},
-    {"cross_entropy", run_cross_entropy},
-    {"adamw", run_adamw},
-    {"attention", run_attention},
-    {"ttt_linear", run_ttt_linear},
-    {"ttt_mlp", run_ttt_mlp, true},
+    {"rmsnorm", run_rmsnorm},     {"layernorm", run_layernorm},         {"conv", run_conv},
+    {"rope", run_rope},           {"gelu_gate", run_gelu_gate},         {"gelu", run_gelu},
+    {"swiglu", run_swiglu},       {"cross_entropy", run_cross_entropy}, {"adamw", run_adamw},
+    {"attention", run_attention}, {"ttt_linear", run_ttt_linear},       {"ttt_mlp", run_ttt_mlp},
 };
 
 static void run_file(const char *dir, const char *name)
@@ -474,10 +465,6 @@ static void run_file(const char *dir, const char *name)
     size_t i = 0, n = sizeof kinds / sizeof *kinds;
     while (i < n && strncmp(name, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
         i++;
-    if (i < n && kinds[i].cpu_only && strcmp(device_kind(), "cpu") != 0) {
-        case_skip(name, "no CUDA twin in this version");
-        return;
-    }
     case_begin(name);
     worst_begin();
     snprintf(path, sizeof path, "%s/%s.safetensors", dir, name);

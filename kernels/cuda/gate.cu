@@ -1,6 +1,7 @@
 // cuda/gate.cu -- SwiGLU, the GELU gate, and whole arrays: one thread takes four values, or one.
 #include "kernels.h"
 
+#include "gelu.cuh"
 #include "launch.cuh"
 #include "real.cuh"
 
@@ -58,33 +59,10 @@ void float_from_real(float *y, const real *x, size_t count)
 
 // ---- gates --------------------------------------------------------------------------------------
 
-// sigmoid(x), and 1 - sigmoid(x) without the cancellation.
-struct sigmoid {
-    float s, complement;
-};
-
-static __device__ inline sigmoid sigmoid_of(float x)
-{
-    float e = expf(-fabsf(x)), large = 1 / (1 + e), small = e * large;
-    return x >= 0 ? sigmoid{large, small} : sigmoid{small, large};
-}
-
-// Both gates are value(x) = x sigmoid(bend(x)).
+// Both gates, this and gelu, are value(x) = x sigmoid(bend(x)).
 struct silu {
     static __device__ inline float bend(float x) { return x; }
     static __device__ inline float slope(float) { return 1; }
-};
-
-// The tanh form: 0.5 (1 + tanh(a)) = sigmoid(2a), a = sqrt(2/pi) (x + 0.044715 x^3).
-struct gelu {
-    static __device__ inline float bend(float x)
-    {
-        return 1.59576912f * x * (1 + 0.044715f * x * x);
-    }
-    static __device__ inline float slope(float x)
-    {
-        return 1.59576912f * (1 + 3 * 0.044715f * x * x);
-    }
 };
 
 template <int N, class Gate>

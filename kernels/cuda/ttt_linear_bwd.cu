@@ -1,26 +1,9 @@
 // cuda/ttt_linear_bwd.cu -- TTT-Linear backward: a block per sequence and head walks the sequence
 // from its end. Each kept group is replayed into the workspace first. The formulas and their order
 // are those of docs/model.md; capital letters are tiles, primes gradients of the state.
-#include "inner.cuh"
+#include "inner_bwd.cuh"
 
 #include "device.h"
-
-// What one chain adds to the parameters' gradients, in the workspace.
-template <int F> struct partial {
-    static constexpr int W1 = 0, B1 = F * F, SCALE = B1 + F, BIAS = SCALE + F, TOKEN = BIAS + F;
-    static constexpr int PER_HEAD = TOKEN; // the members before TOKEN belong to a head
-};
-
-static size_t partial_floats(const struct ttt_shape *s)
-{
-    return ttt_linear_state_floats(s->head_dim) + 2 * (size_t)s->head_dim + s->mini_batch;
-}
-
-// States of a group under replay, one before each of its mini-batches.
-static inline __device__ __host__ int replay_slots(const ttt_shape &s)
-{
-    return min(s.keep_every, s.seq / s.mini_batch);
-}
 
 // FAR: W does not fit beside the rest. It is read from the workspace, and rests in the tiles of dZb
 // and dG during replay.
@@ -117,7 +100,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
 
     kept += head.number * inner_groups(s) * STATE;
     slots += head.number * replay_slots(s) * STATE;
-    partials += head.number * (partial<F>::PER_HEAD + tokens);
+    partials += head.number * partial_floats(inner<F>::STATE, s);
     sigma += head.number * s.seq;
     dsigma += head.number * s.seq;
 
@@ -225,20 +208,18 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
                 dg = fma4(-m.t[j] * m.rate[i] * m.score[j * tokens + i],
                           load4(m.dzb + j * STRIDE + at.column), dg);
 
-            float4 xh = load4(m.xh + i * STRIDE + at.column);
-            float4 e = scale * xh + bias - (load4(v + row + at.column) - x), u = scale * e;
-            float r = m.r[i];
-            float c2 = at.row_sum(dot4(u, xh)) / F, a2 = at.row_sum(dot4(dg, xh)) / F;
-            float q2 = at.row_sum(dot4(dg, g)) / F;
-            float4 du = at.lnv(dg, xh, r), de = scale * du;
-            float4 dxh = scale * de - r * (c2 * dg + a2 * u);
-            float4 dz = at.lnv(dxh, xh, r) - r * q2 * xh;
+            gradient d;
+            d.xh = load4(m.xh + i * STRIDE + at.column);
+            d.e = scale * d.xh + bias - (load4(v + row + at.column) - x);
+            d.g = g;
+            d.r = m.r[i];
+            gradient_gradient back = inner_gradient_bwd<F>(dg, d, scale, at);
             if (mine) {
-                dscale = dscale + du * e + de * xh;
-                dbias = dbias + de;
-                store4(dv + row + at.column, four(0) - de);
-                store4(m.dz + i * STRIDE + at.column, dz);
-                store4(m.xh + i * STRIDE + at.column, de); // xh is done with
+                dscale = dscale + back.dscale;
+                dbias = dbias + back.de;
+                store4(dv + row + at.column, four(0) - back.de);
+                store4(m.dz + i * STRIDE + at.column, back.dz);
+                store4(m.xh + i * STRIDE + at.column, back.de); // xh is done with
                 m.ds[i] = ds;
             }
         }
@@ -296,7 +277,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
 
     save_state<F>(partials, m.dw, m.db);
     for (int i = threadIdx.x; i < tokens; i += blockDim.x)
-        partials[partial<F>::TOKEN + i] = m.dt[i];
+        partials[inner<F>::STATE + 2 * F + i] = m.dt[i];
     __syncthreads();
 
     // the norm's gradients, over the rows of threads: dW is saved, its room is free
@@ -308,40 +289,9 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
             float sum = 0;
             for (int row = 0; row < ROWS; row++)
                 sum += m.dw[row * F + f];
-            partials[(n ? partial<F>::BIAS : partial<F>::SCALE) + f] = sum;
+            partials[inner<F>::STATE + n * F + f] = sum;
         }
         __syncthreads();
-    }
-}
-
-// Fold the chains' partials, sequences in ascending order.
-template <int F>
-static __global__ void ttt_linear_bwd_fold(ttt_params d, const float *partials,
-                                           const float *token_idx, ttt_shape s)
-{
-    constexpr size_t PER_HEAD = partial<F>::PER_HEAD;
-    const size_t each = PER_HEAD + s.mini_batch, chains = (size_t)s.batch * s.heads;
-    for (size_t i = grid_thread(); i < s.heads * PER_HEAD + s.mini_batch; i += grid_threads()) {
-        float sum = 0;
-        if (i >= s.heads * PER_HEAD) {
-            size_t t = i - s.heads * PER_HEAD;
-            for (size_t n = 0; n < chains; n++)
-                sum += partials[n * each + partial<F>::TOKEN + t];
-            // nothing passes where the weight is clipped
-            d.token_idx[t] += token_weight(token_idx, (int)t) > 0 ? sum : 0;
-            continue;
-        }
-        size_t head = i / PER_HEAD, at = i % PER_HEAD;
-        for (int b = 0; b < s.batch; b++)
-            sum += partials[((size_t)b * s.heads + head) * each + at];
-        if (at < partial<F>::B1)
-            d.w1[head * F * F + at] += sum;
-        else if (at < partial<F>::SCALE)
-            d.b1[head * F + at - partial<F>::B1] += sum;
-        else if (at < partial<F>::BIAS)
-            d.norm_scale[head * F + at - partial<F>::SCALE] += sum;
-        else
-            d.norm_bias[head * F + at - partial<F>::BIAS] += sum;
     }
 }
 
@@ -352,7 +302,8 @@ static size_t slots_floats(const struct ttt_shape *s)
 
 static size_t bwd_floats(const struct ttt_shape *s)
 {
-    return slots_floats(s) + (size_t)s->batch * s->heads * partial_floats(s);
+    return slots_floats(s) +
+           (size_t)s->batch * s->heads * partial_floats(ttt_linear_state_floats(s->head_dim), *s);
 }
 
 // Of short sequences the parts of other ops can be more: the convolution's, the gate's, and the
@@ -385,9 +336,7 @@ static void launch_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct
     allow_shared(ttt_linear_bwd_kernel, bytes);
     LAUNCH(ttt_linear_bwd_kernel, s->batch * s->heads, inner<F>::THREADS, bytes, device_stream, dq,
            dk, dv, dsigma, slots, partials, dout, dlast, q, k, v, sigma, kept, *p, *s);
-    size_t count = s->heads * (size_t)partial<F>::PER_HEAD + s->mini_batch;
-    LAUNCH((ttt_linear_bwd_fold<F>), blocks_for(count, ROW_THREADS), ROW_THREADS, 0, device_stream,
-           *d, partials, p->token_idx, *s);
+    fold_partials(d, partials, partial_floats(inner<F>::STATE, *s), p->token_idx, s);
 }
 
 void ttt_linear_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct ttt_params *d,

@@ -1,5 +1,5 @@
 // cuda/ttt_stats.cu -- how well the inner model fits, for people: a block per sequence and head.
-#include "inner.cuh"
+#include "inner_mlp.cuh"
 
 #include "device.h"
 
@@ -89,6 +89,102 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
     }
 }
 
+// ---- TTT-MLP
+// ---------------------------------------------------------------------------------------
+
+struct mlp_stats_tiles {
+    float *x, *g2, *z1, *x2, *t, *rate, *minus_s;
+
+    __device__ mlp_stats_tiles(float *at, bool shared, int head_dim, int tokens)
+    {
+        size_t narrow = (size_t)tokens * (head_dim + 4), wide = (size_t)tokens * (4 * head_dim + 4);
+        x = arena_take(at, narrow, shared);
+        g2 = arena_take(at, narrow, shared);
+        z1 = arena_take(at, wide, shared);
+        x2 = arena_take(at, wide, shared);
+        t = arena_take(at, tokens, shared);
+        rate = arena_take(at, tokens, shared);
+        minus_s = arena_take(at, tokens, shared);
+    }
+
+    static __device__ __host__ size_t floats(const ttt_shape &s)
+    {
+        return arena_floats(s.head_dim, s.mini_batch, 2, 2, 0, 3);
+    }
+};
+
+// As row_error, by the whole block. The tiles of Z1 and G2 are overwritten; a barrier lies before
+// and after.
+template <int F>
+static __device__ inline float mlp_error(const mlp_stats_tiles &m, const float *state,
+                                         const float *x, float4 v, float4 scale, float4 bias,
+                                         float eps, const place<F> &at)
+{
+    constexpr int HIDDEN = mlp<F>::HIDDEN;
+    rows_times<HIDDEN, F, 1>(x, 0, state + mlp<F>::W1, 1, [&](int, int column, float4 z) {
+        store4(m.z1 + column, gelu4(z + load4(state + mlp<F>::B1 + column)));
+    });
+    __syncthreads();
+    rows_times<F, HIDDEN, 1>(m.z1, 0, state + mlp<F>::W2, 1, [&](int, int column, float4 z) {
+        store4(m.g2 + column, z + load4(state + mlp<F>::B2 + column));
+    });
+    __syncthreads();
+    float4 z = load4(m.g2 + at.column);
+    at.normalise(z, eps);
+    float4 e = scale * z + bias - (v - load4(x + at.column));
+    float error = at.row_sum(dot4(e, e));
+    __syncthreads();
+    return error;
+}
+
+// sums [chains][3][steps]; states [chains][2][STATE]: as it learns, and as it began
+template <int F>
+static __global__ void __launch_bounds__(MLP_THREADS, 1)
+    ttt_mlp_stats_chain(float *sums, float *states, float *far, const real *k, const real *v,
+                        const float *sigma, ttt_params params, ttt_shape s)
+{
+    DYN_SHARED(float, memory);
+    const int tokens = s.mini_batch, steps = s.seq / tokens;
+    const chain head(s);
+    const mlp_stats_tiles m(far ? far + head.number * mlp_stats_tiles::floats(s) : memory, !far, F,
+                            tokens);
+    const mlp_learned l = {m.x, m.z1, m.x2, m.z1, NULL, m.g2, NULL, NULL};
+    const place<F> at;
+    const size_t param = (size_t)head.head * F;
+    const float4 scale = param4(params.norm_scale + param + at.column);
+    const float4 bias = param4(params.norm_bias + param + at.column);
+    float *state = states + head.number * 2 * mlp<F>::STATE, *begin = state + mlp<F>::STATE;
+    sums += head.number * 3 * steps;
+
+    mlp_begin<F>(state, params, head.head);
+    mlp_begin<F>(begin, params, head.head);
+    load_token_weights(m.t, params.token_idx, tokens);
+    __syncthreads();
+    for (int c = 0; c < steps; c++) {
+        const size_t token = (size_t)c * tokens, here = head.first + token * head.row;
+        load_rows<F>(m.x, k + here, head.row, tokens);
+        load_rates(m.rate, m.minus_s, m.t, sigma + head.number * s.seq + token, s);
+        __syncthreads();
+        const float *x = m.x + (tokens - 1) * inner<F>::STRIDE;
+        const float4 target = load4(v + here + (tokens - 1) * head.row + at.column);
+        float initial = mlp_error<F>(m, begin, x, target, scale, bias, s.eps, at);
+        float before = mlp_error<F>(m, state, x, target, scale, bias, s.eps, at);
+        mlp_learn<F>(l, state, v + here, head.row, scale, bias, s.eps, tokens, at);
+        __syncthreads();
+        mlp_update<F>(state, state, l, m.minus_s, tokens);
+        __syncthreads();
+        float after = mlp_error<F>(m, state, x, target, scale, bias, s.eps, at);
+        if (threadIdx.x == 0) {
+            sums[c] = initial;
+            sums[steps + c] = before;
+            sums[2 * steps + c] = after;
+        }
+    }
+}
+
+// ---- means
+// ---------------------------------------------------------------------------------------------
+
 // curve[i] = the chains' mean of sums [chains][count], in order
 static __global__ void chains_mean(float *curve, const float *sums, size_t chains, int count,
                                    int head_dim)
@@ -131,6 +227,29 @@ void ttt_linear_stats(float *curve, const real *k, const real *v, const float *s
     float *sums = sums_room(count, s);
     WITH_HEAD_DIM(s->head_dim, launch_stats, sums, k, v, sigma, p, s);
     means(curve, sums, count, s);
+}
+
+template <int F>
+static void launch_mlp_stats(float *curve, const real *k, const real *v, const float *sigma,
+                             const struct ttt_params *p, const struct ttt_shape *s)
+{
+    const size_t chains = (size_t)s->batch * s->heads, tiles = mlp_stats_tiles::floats(*s);
+    const int count = 3 * (s->seq / s->mini_batch);
+    const bool near = shared_fits(ttt_mlp_stats_chain<F>, sizeof(float) * tiles);
+    float *states = (float *)device_workspace(sizeof *states * chains *
+                                              (2 * mlp<F>::STATE + (near ? 0 : tiles) + count));
+    float *far = states + chains * 2 * mlp<F>::STATE, *sums = near ? far : far + chains * tiles;
+    LAUNCH((ttt_mlp_stats_chain<F>), chains, MLP_THREADS, near ? sizeof(float) * tiles : 0,
+           device_stream, sums, states, near ? NULL : far, k, v, sigma, *p, *s);
+    means(curve, sums, count, s);
+}
+
+void ttt_mlp_stats(float *curve, const real *k, const real *v, const float *sigma,
+                   const struct ttt_params *p, const struct ttt_shape *s)
+{
+    inner_check(s);
+    inner_check_aligned(k, v);
+    WITH_HEAD_DIM(s->head_dim, launch_mlp_stats, curve, k, v, sigma, p, s);
 }
 
 // ---- the target's variance

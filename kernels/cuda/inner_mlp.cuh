@@ -1,0 +1,252 @@
+// inner_mlp.cuh -- the inner model of TTT-MLP: gelu(x W1 + b1) W2 + b2, and what a block does with
+// a mini-batch of it.
+//
+// The state, too large for shared memory, stays in device memory, where a block finds it in the
+// caches. Tiles are in shared memory where the GPU has room, else in the workspace: `far` is a
+// chain's part of it, or NULL. Narrow tiles are [tokens][F], rows inner<F>::STRIDE apart, wide ones
+// [tokens][4F], mlp<F>::WIDE apart.
+#ifndef INNER_MLP_CUH
+#define INNER_MLP_CUH
+
+#include "gelu.cuh"
+#include "inner.cuh"
+
+enum { MLP_THREADS = 256 };
+
+// Where the parts of a state are.
+template <int F> struct mlp {
+    static constexpr int HIDDEN = 4 * F;
+    static constexpr int STRIDE = inner<F>::STRIDE, WIDE = inner<HIDDEN>::STRIDE;
+    static constexpr int W1 = 0, B1 = F * HIDDEN, W2 = B1 + HIDDEN, B2 = W2 + HIDDEN * F;
+    static constexpr size_t STATE = B2 + F;
+    static constexpr int ROWS = MLP_THREADS / inner<F>::LANES; // worked on at once
+};
+
+// ---- memory
+// ---------------------------------------------------------------------------------------
+
+static inline __device__ float *arena_take(float *&at, size_t count, bool shared)
+{
+    float *taken = at;
+    at += shared_floats(count);
+    if (shared)
+        SHARED_GAP(at - SHARED_GAP_BYTES / sizeof(float));
+    return taken;
+}
+
+// Room for narrow and wide tiles, pairs of tokens and values per token.
+static inline __device__ __host__ size_t arena_floats(int head_dim, int tokens, int narrow,
+                                                      int wide, int pairs, int singles)
+{
+    return narrow * shared_floats((size_t)tokens * (head_dim + 4)) +
+           wide * shared_floats((size_t)tokens * (4 * head_dim + 4)) +
+           pairs * shared_floats((size_t)tokens * tokens) + singles * shared_floats(tokens);
+}
+
+// Whether the GPU gives a block so much shared memory; the kernel is then allowed it.
+template <class Kernel> static bool shared_fits(Kernel *kernel, size_t bytes)
+{
+    if (cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             (int)bytes) == cudaSuccess)
+        return true;
+    cudaGetLastError(); // an answer, not a failure
+    return false;
+}
+
+static __device__ inline void floats_copy(float *to, const float *from, size_t count)
+{
+    for (size_t i = threadIdx.x; i < count; i += blockDim.x)
+        to[i] = from[i];
+}
+
+// The state that a head begins with.
+template <int F>
+static __device__ inline void mlp_begin(float *state, const ttt_params &p, size_t head)
+{
+    constexpr int HIDDEN = mlp<F>::HIDDEN;
+    floats_copy(state + mlp<F>::W1, p.w1 + head * F * HIDDEN, F * HIDDEN);
+    floats_copy(state + mlp<F>::B1, p.b1 + head * HIDDEN, HIDDEN);
+    floats_copy(state + mlp<F>::W2, p.w2 + head * F * HIDDEN, F * HIDDEN);
+    floats_copy(state + mlp<F>::B2, p.b2 + head * F, F);
+}
+
+// The step sizes of a mini-batch, of which sigma is the first.
+static __device__ inline void load_rates(float *rate, float *minus_s, const float *t,
+                                         const float *sigma, const ttt_shape &s)
+{
+    for (int j = threadIdx.x; j < s.mini_batch; j += blockDim.x) {
+        rate[j] = s.rate * sigma[j];
+        minus_s[j] = -t[s.mini_batch - 1] * rate[j];
+    }
+}
+
+// ---- products
+// -------------------------------------------------------------------------------------
+
+// take(i, column, y): y is row i of A W from that column, four of them. A [tokens] rows, `stride`
+// apart; W [K][N]. A thread has R rows.
+template <int N, int K, int R, class Take>
+static __device__ inline void rows_times(const float *a, int stride, const float *w, int tokens,
+                                         Take take)
+{
+    for (int n = threadIdx.x; n < (tokens + R - 1) / R * (N / 4); n += blockDim.x) {
+        const int first = n / (N / 4) * R, column = n % (N / 4) * 4;
+        float4 sum[R];
+        for (int i = 0; i < R; i++)
+            sum[i] = four(0);
+        UNROLL_4
+        for (int k = 0; k < K; k += 4) {
+            const float *wk = w + k * N + column;
+            float4 w0 = load4(wk), w1 = load4(wk + N), w2 = load4(wk + 2 * N),
+                   w3 = load4(wk + 3 * N);
+            for (int i = 0; i < R; i++) {
+                float4 x = load4(a + min(first + i, tokens - 1) * stride + k);
+                sum[i] = fma4(x.w, w3, fma4(x.z, w2, fma4(x.y, w1, fma4(x.x, w0, sum[i]))));
+            }
+        }
+        for (int i = 0; i < R; i++)
+            if (first + i < tokens)
+                take(first + i, column, sum[i]);
+    }
+}
+
+// take(i, n, y): y is value n of row i of A W^T. W [N][K].
+template <int N, int K, class Take>
+static __device__ inline void rows_back(const float *a, int stride, const float *w, int tokens,
+                                        Take take)
+{
+    constexpr int R = 4;
+    for (int at = threadIdx.x; at < (tokens + R - 1) / R * N; at += blockDim.x) {
+        const int first = at / N * R, n = at % N;
+        float sum[R] = {};
+        UNROLL_4
+        for (int k = 0; k < K; k += 4) {
+            float4 wk = load4(w + n * K + k);
+            for (int i = 0; i < R; i++)
+                sum[i] += dot4(load4(a + min(first + i, tokens - 1) * stride + k), wk);
+        }
+        for (int i = 0; i < R; i++)
+            if (first + i < tokens)
+                take(first + i, n, sum[i]);
+    }
+}
+
+// sum[m] += sum_j factor_j x[j][row + m] g[j][column..], m = 0..3; factor NULL: 1.
+static __device__ __forceinline__ void outer4(float4 sum[4], const float *x, int x_stride, int row,
+                                              const float *g, int g_stride, int column,
+                                              const float *factor, int tokens)
+{
+    for (int j = 0; j < tokens; j++) {
+        float4 gj = load4(g + j * g_stride + column), xj = load4(x + j * x_stride + row);
+        if (factor)
+            gj = factor[j] * gj;
+        sum[0] = fma4(xj.x, gj, sum[0]);
+        sum[1] = fma4(xj.y, gj, sum[1]);
+        sum[2] = fma4(xj.z, gj, sum[2]);
+        sum[3] = fma4(xj.w, gj, sum[3]);
+    }
+}
+
+// A matrix [M][N] four rows and columns at a time: add(sum, row, column). to may be from.
+template <int M, int N, class Add>
+static __device__ inline void matrix_add(float *to, const float *from, Add add)
+{
+    for (int n = threadIdx.x; n < M / 4 * (N / 4); n += blockDim.x) {
+        const int row = n / (N / 4) * 4, column = n % (N / 4) * 4;
+        float4 sum[4];
+        for (int m = 0; m < 4; m++)
+            sum[m] = load4(from + (row + m) * N + column);
+        add(sum, row, column);
+        for (int m = 0; m < 4; m++)
+            store4(to + (row + m) * N + column, sum[m]);
+    }
+}
+
+// W -= (s X)^T G; b -= sum_j s_j G_j, for W [M][N] and b after it.
+template <int M, int N>
+static __device__ inline void layer_update(float *to, const float *from, const float *x,
+                                           const float *g, const float *minus_s, int tokens)
+{
+    matrix_add<M, N>(to, from, [&](float4 *sum, int row, int column) {
+        outer4(sum, x, inner<M>::STRIDE, row, g, inner<N>::STRIDE, column, minus_s, tokens);
+    });
+    for (int c = threadIdx.x; c < N; c += blockDim.x) {
+        float sum = from[M * N + c];
+        for (int j = 0; j < tokens; j++)
+            sum = fmaf(minus_s[j], g[j * inner<N>::STRIDE + c], sum);
+        to[M * N + c] = sum;
+    }
+}
+
+// ---- one inner step
+// -------------------------------------------------------------------------------
+
+// What a mini-batch learns from. g1 may be z1; h, xh and r may be NULL.
+struct mlp_learned {
+    float *x, *z1, *x2, *g1, *h; // h = G2 W2^T
+    float *g2, *xh, *r;
+};
+
+// Z1, X2, G1 and G2 of the rows in l.x. A barrier lies before and after.
+template <int F>
+static __device__ inline void mlp_learn(const mlp_learned &l, const float *state, const real *v,
+                                        size_t row, float4 scale, float4 bias, float eps,
+                                        int tokens, const place<F> &at)
+{
+    constexpr int HIDDEN = mlp<F>::HIDDEN, STRIDE = mlp<F>::STRIDE, WIDE = mlp<F>::WIDE;
+    rows_times<HIDDEN, F, 4>(l.x, STRIDE, state + mlp<F>::W1, tokens,
+                             [&](int i, int column, float4 z) {
+                                 z = z + load4(state + mlp<F>::B1 + column);
+                                 store4(l.z1 + i * WIDE + column, z);
+                                 store4(l.x2 + i * WIDE + column, gelu4(z));
+                             });
+    __syncthreads();
+    rows_times<F, HIDDEN, 1>(l.x2, WIDE, state + mlp<F>::W2, tokens,
+                             [&](int i, int column, float4 z) {
+                                 store4(l.g2 + i * STRIDE + column,
+                                        z + load4(state + mlp<F>::B2 + column));
+                             });
+    __syncthreads();
+    for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
+        int i = min(first + at.row, tokens - 1);
+        float4 z = load4(l.g2 + i * STRIDE + at.column);
+        gradient d = inner_gradient<F>(z, load4(l.x + i * STRIDE + at.column),
+                                       load4(v + i * row + at.column), scale, bias, eps, at);
+        if (at.active && first + at.row < tokens) {
+            store4(l.g2 + i * STRIDE + at.column, d.g);
+            if (l.xh) {
+                store4(l.xh + i * STRIDE + at.column, d.xh);
+                l.r[i] = d.r;
+            }
+        }
+    }
+    __syncthreads();
+    rows_back<HIDDEN, F>(l.g2, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int n, float h) {
+        size_t here = i * WIDE + n;
+        if (l.h)
+            l.h[here] = h;
+        l.g1[here] = h * gelu::first(l.z1[here]);
+    });
+}
+
+// The state learns; to may be from.
+template <int F>
+static __device__ inline void mlp_update(float *to, const float *from, const mlp_learned &l,
+                                         const float *minus_s, int tokens)
+{
+    layer_update<F, mlp<F>::HIDDEN>(to, from, l.x, l.g1, minus_s, tokens);
+    layer_update<mlp<F>::HIDDEN, F>(to + mlp<F>::W2, from + mlp<F>::W2, l.x2, l.g2, minus_s,
+                                    tokens);
+}
+
+// z -= sum over j <= i of t_i rate_j score[i][j] g[j][column..]
+static __device__ inline float4 minus_learned(float4 z, const float *score, const float *t,
+                                              const float *rate, const float *g, int stride, int i,
+                                              int column, int tokens)
+{
+    for (int j = 0; j <= i; j++)
+        z = fma4(-t[i] * rate[j] * score[i * tokens + j], load4(g + j * stride + column), z);
+    return z;
+}
+
+#endif
