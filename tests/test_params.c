@@ -410,6 +410,9 @@ static void test_plan(void)
     plan_add(&p, "two", 50);
     plan_add(&p, "one", 7);
     CHECK(p.lines == 2 && plan_total(&p) == 157);
+    struct plan more = p;
+    plan_add_host(&more, "three", 40); /* the host's memory is the device's in this build */
+    CHECK(plan_total(&more) == 197);
     CHECK(plan_check(&p, 157, "less") == 0);
     CHECK(plan_check(&p, 156, "a smaller --micro_batch") == -1 && strstr(why(), "--micro_batch"));
     case_end("");

@@ -41,11 +41,14 @@ static void list_close(struct listing *l)
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
-static int put_array(struct tensors_writer *w, const float *device, size_t count, float *piece)
+static int put_array(struct tensors_writer *w, const float *from, size_t count, float *piece,
+                     bool on_host)
 {
+    if (on_host)
+        return tensors_put(w, from, count * sizeof *from);
     for (size_t at = 0; at < count; at += PIECE_FLOATS) {
         size_t n = count - at < PIECE_FLOATS ? count - at : PIECE_FLOATS;
-        device_get(piece, device + at, n * sizeof *piece);
+        device_get(piece, from + at, n * sizeof *piece);
         if (tensors_put(w, piece, n * sizeof *piece))
             return -1;
     }
@@ -66,7 +69,8 @@ int arrays_save(const char *path, const struct params *p, const struct arrays_fa
     } else {
         for (int e = 0; e < l.count && !status; e++) {
             const struct param *one = &p->list[e % p->count];
-            status = put_array(&w, family[e / p->count].base + one->offset, one->count, piece);
+            status = put_array(&w, family[e / p->count].base + one->offset, one->count, piece,
+                               p->on_host);
         }
         if (status)
             tensors_abandon(&w);

@@ -5,7 +5,8 @@
 #include "checksum.h"
 #include "params.h"
 
-/* One array with p's offsets, on the device; its tensors are called PREFIX + the parameter's. */
+/* One array with p's offsets, on the device unless p->on_host; its tensors are called PREFIX + the
+ * parameter's. */
 struct arrays_family {
     const char *prefix; /* "", "mu/" */
     float *base;

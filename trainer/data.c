@@ -38,6 +38,12 @@ void data_close(struct data *d)
     *d = (struct data){0};
 }
 
+size_t batch_bytes(int rows, int seq)
+{
+    const struct batch *b = NULL;
+    return (size_t)rows * (size_t)seq * (sizeof *b->input + sizeof *b->target + sizeof *b->mask);
+}
+
 int batch_open(struct batch *b, int rows, int seq)
 {
     size_t tokens = (size_t)rows * (size_t)seq;

@@ -28,6 +28,7 @@ struct batch {
     float *mask;
 };
 
+size_t batch_bytes(int rows, int seq);
 must_check int batch_open(struct batch *b, int rows, int seq);
 void batch_close(struct batch *b);
 

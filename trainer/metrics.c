@@ -145,7 +145,7 @@ int metrics_put_validation(struct metrics *m, int64_t step, double loss, uint64_
     return flush(m);
 }
 
-int metrics_sync(struct metrics *m)
+int metrics_sync(const struct metrics *m)
 {
     if (fsync(m->fd) && errno != EINVAL)
         return fail("%s: %s", m->path, strerror(errno));

@@ -48,6 +48,6 @@ must_check int metrics_put_validation(struct metrics *m, int64_t step, double lo
                                       uint64_t tokens);
 
 /* Make what was put survive a power cut: before a checkpoint that says so many steps are done. */
-must_check int metrics_sync(struct metrics *m);
+must_check int metrics_sync(const struct metrics *m);
 
 #endif

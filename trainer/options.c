@@ -32,6 +32,7 @@ static struct options o = {
     .resume = "off",
     .load_part = "trainstate",
     .save_checkpoint_freq = 100,
+    .save_in_background = true,
     .float_dtype = "fp32",
     .mesh_dim = "-1,1,1",
     .dtype = "auto",
@@ -99,6 +100,9 @@ static struct flag table[] = {
      .help = "write a checkpoint, which replaces the last one; 0: at the end"},
     {FLAG_INT, .name = "save_milestone_freq", .value = &o.save_milestone_freq, .operand = "STEPS",
      .help = "write one that stays, and TTT statistics to metrics.jsonl; 0: none"},
+    {FLAG_ON, .name = "save_in_background", .value = &o.save_in_background,
+     .help = "write checkpoints while training goes on, from a snapshot in memory;\n"
+             "--no-save_in_background waits and needs no memory"},
     {FLAG_TEXT, .name = "resume_exp_name", .value = &o.resume_exp_name, .operand = "NAME",
      .help = "begin with the checkpoint of a run in --exp_dir, this one or another"},
     {FLAG_TEXT, .name = "resume_step", .value = &o.resume_step, .operand = "N",

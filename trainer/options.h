@@ -27,6 +27,7 @@ struct options {
 
     const char *exp_dir, *exp_name, *resume_exp_name, *resume_step, *resume, *load_part;
     int64_t save_checkpoint_freq, save_milestone_freq;
+    bool save_in_background;
     const char *float_dtype;
 
     const char *mesh_dim, *dtype, *device;

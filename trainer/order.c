@@ -123,6 +123,12 @@ int order_rule_find(enum order_rule *rule, const char *name)
     return 0;
 }
 
+size_t order_bytes(uint64_t count)
+{
+    const struct order *o = NULL;
+    return (size_t)count * sizeof *o->item;
+}
+
 int order_open(struct order *o, enum order_rule rule, uint64_t seed, uint64_t count)
 {
     *o = (struct order){.rule = rule, .sampler_seed = order_sampler_seed(seed), .count = count};
@@ -132,10 +138,10 @@ int order_open(struct order *o, enum order_rule rule, uint64_t seed, uint64_t co
         return fail("%" PRIu64 " windows are more than an order can hold, %" PRIu32
                     "; a longer --seq_length makes fewer",
                     count, UINT32_MAX);
-    o->item = malloc((size_t)count * sizeof *o->item);
+    o->item = malloc(order_bytes(count));
     if (!o->item)
-        return fail("out of memory: the order of %" PRIu64 " windows needs %" PRIu64 " bytes",
-                    count, 4 * count);
+        return fail("out of memory: the order of %" PRIu64 " windows needs %zu bytes", count,
+                    order_bytes(count));
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "err.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* torch's default generator on the CPU: MT19937, seeded from 32 bits. */
@@ -50,6 +51,9 @@ struct order {
     uint32_t *item; /* [count], owned */
     struct mt19937 generator;
 };
+
+/* Memory of an open order. */
+size_t order_bytes(uint64_t count);
 
 /* The log begins empty. */
 must_check int order_open(struct order *o, enum order_rule rule, uint64_t seed, uint64_t count);

@@ -50,6 +50,7 @@ struct params {
     float *grad, *m, *v; /* [floats]; NULL unless training */
     float *mean;         /* [floats], of gradients not yet applied; optim.h allocates it, or NULL */
     real *work;          /* [work_reals], or NULL where real is float */
+    bool on_host;        /* a snapshot: the arrays are plain memory of the host */
 };
 
 /* Make the list of a model; no device needed. config_check has passed or is about to: sizes only

@@ -1,5 +1,6 @@
 /* plan.c -- what memory a run will take, line by line, known before anything is allocated. */
 #include "plan.h"
+#include "device.h"
 #include "report.h"
 
 #include <assert.h>
@@ -7,23 +8,36 @@
 
 enum { ALIGN_BYTES = 256 };
 
-void plan_add(struct plan *p, const char *name, size_t bytes)
+/* The line of that name, made when first mentioned. */
+static struct plan_line *line_of(struct plan *p, const char *name)
 {
     int i = 0;
     while (i < p->lines && strcmp(p->line[i].name, name))
         i++;
     if (i == p->lines) {
         assert(p->lines < PLAN_LINES);
-        p->line[p->lines++] = (struct plan_line){name, 0};
+        p->line[p->lines++] = (struct plan_line){.name = name};
     }
-    p->line[i].bytes += bytes;
+    return &p->line[i];
+}
+
+void plan_add(struct plan *p, const char *name, size_t bytes)
+{
+    line_of(p, name)->bytes += bytes;
+}
+
+void plan_add_host(struct plan *p, const char *name, size_t bytes)
+{
+    struct plan_line *line = line_of(p, name);
+    line->bytes += bytes;
+    line->host = strcmp(device_kind(), "cpu") != 0;
 }
 
 size_t plan_total(const struct plan *p)
 {
     size_t total = 0;
     for (int i = 0; i < p->lines; i++)
-        total += p->line[i].bytes;
+        total += p->line[i].host ? 0 : p->line[i].bytes;
     return total;
 }
 
@@ -36,7 +50,8 @@ void plan_write(const struct plan *p, size_t free_bytes, FILE *to)
 {
     for (int i = 0; i < p->lines; i++)
         if (p->line[i].bytes)
-            fprintf(to, "  %-32s %12.1f MiB\n", p->line[i].name, mib(p->line[i].bytes));
+            fprintf(to, "  %-32s %12.1f MiB%s\n", p->line[i].name, mib(p->line[i].bytes),
+                    p->line[i].host ? " of the host" : "");
     fprintf(to, "  %-32s %12.1f MiB of %.0f MiB free\n", "memory in all", mib(plan_total(p)),
             mib(free_bytes));
 }

@@ -4,6 +4,7 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -14,12 +15,16 @@ struct plan {
     struct plan_line {
         const char *name;
         size_t bytes;
+        bool host; /* not on the device */
     } line[PLAN_LINES];
     int lines;
 };
 
 /* Add bytes to the line of that name, which is made when first mentioned. */
 void plan_add(struct plan *p, const char *name, size_t bytes);
+/* The same for what lies on the host: of no account where the device has memory of its own. */
+void plan_add_host(struct plan *p, const char *name, size_t bytes);
+/* Bytes on the device. */
 size_t plan_total(const struct plan *p);
 
 /* The table, for people, with its total and what the device has. */

@@ -119,6 +119,7 @@ static bool is_of_no_account(const char *name)
                                         "print_config",
                                         "quiet",
                                         "is_rollback_reshuffle",
+                                        "save_in_background",
                                         "mesh_dim",
                                         "loader_workers",
                                         "dtype"};

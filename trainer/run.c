@@ -151,11 +151,9 @@ void run_place_in_data(const struct run *r, struct state_data *d)
     snprintf(d->order, sizeof d->order, "%s", o->order);
 }
 
-int run_save(struct run *r)
+int run_save_begin(struct run *r)
 {
     int64_t every = r->options->save_milestone_freq;
-    if (r->step == r->saved)
-        return 0;
     struct state s = {
         .step = r->step,
         .milestone = every && r->step % every == 0,
@@ -163,13 +161,20 @@ int run_save(struct run *r)
         .config = r->config,
         .flags = options_to_json(),
     };
+    if (!s.flags)
+        return fail("out of memory");
     run_place_in_data(r, &s.data);
-    int status = !s.flags ? fail("out of memory")
-                          : metrics_sync(&r->metrics) || state_save(&s, &r->params, r->dir.path) ||
-                                rundir_point(&r->dir, r->step);
-    state_close(&s);
-    if (status)
-        return -1;
-    r->saved = r->step;
-    return rundir_sweep(&r->dir, r->step);
+    r->saving = r->step;
+    saver_begin(&r->saver, &s);
+    return 0;
+}
+
+int run_save_end(struct run *r)
+{
+    bool whole;
+    int status = saver_end(&r->saver, &whole);
+    if (whole)
+        r->saved = r->saving;
+    r->saving = 0;
+    return status;
 }

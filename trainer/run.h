@@ -12,6 +12,7 @@
 #include "params.h"
 #include "resume.h"
 #include "rundir.h"
+#include "saver.h"
 
 #include <signal.h>
 
@@ -29,10 +30,12 @@ struct run {
     struct optim optim;
     struct rundir dir;
     struct metrics metrics;
+    struct saver saver;
     double *curves; /* [layers][4][seq / mini_batch], owned; NULL when never asked for */
     int64_t step;   /* done */
     int skipped;    /* updates left out in a row, of steps that were not finite */
     int64_t saved;  /* the step of the newest whole checkpoint, 0: none */
+    int64_t saving; /* the step of the one under way, 0: none */
     double began_s; /* now_s() when a run without interruption would have begun */
 };
 
@@ -58,8 +61,12 @@ must_check int run_step(struct run *r, struct metrics_step *m);
    last incomplete batch left out; and the tokens that counted. */
 must_check int run_evaluate(struct run *r, double *loss, uint64_t *tokens);
 
-/* Write a checkpoint of the present step, point `latest` to it, remove the rolling one before.
-   A failure leaves the last good one as it was. */
-must_check int run_save(struct run *r);
+/* Begin a checkpoint of the present step; none is under way. It points `latest` to itself and
+   removes the rolling one before once it is whole. -1 with why() when it could not even begin. */
+must_check int run_save_begin(struct run *r);
+
+/* Wait for the checkpoint under way: r->saving becomes 0, and r->saved its step when it is whole. A
+   failure, -1, leaves the last good one as it was. */
+must_check int run_save_end(struct run *r);
 
 #endif

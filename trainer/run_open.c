@@ -1,13 +1,12 @@
 /* run_open.c -- open a run: from flags to everything that a step needs. */
 #include "device.h"
 #include "file.h"
-#include "plan.h"
 #include "report.h"
 #include "run.h"
+#include "run_memory.h"
 
 #include <inttypes.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,12 +65,11 @@ static int open_split(struct run *r, struct data *d, const char *split)
                : 0;
 }
 
-static int open_data(struct run *r)
+/* Find the arrays of ids that the run reads. */
+static int open_splits(struct run *r)
 {
     const struct options *o = r->options;
     uint64_t rows = (uint64_t)o->global_batch_size;
-    if (batch_open(&r->batch, (int)rows, (int)o->seq_length))
-        return -1;
     if ((o->eval_mode || o->eval_every) && open_split(r, &r->validation, "validation"))
         return -1;
     if (o->eval_every && !o->eval_mode && r->validation.windows < rows)
@@ -86,81 +84,58 @@ static int open_data(struct run *r)
         return fail("%s: %" PRIu64 " rows of --seq_length=%" PRId64
                     " are fewer than one batch of --global_batch_size=%" PRIu64,
                     r->train.path, r->train.windows, o->seq_length, rows);
-    char tokens[16];
-    say("%s: %s tokens, %" PRIu64 " rows of %" PRId64 ", %" PRIu64 " steps an epoch",
-        r->dataset.dir, human(tokens, (double)r->train.npy.count), r->train.windows, o->seq_length,
-        r->train.windows / rows);
-    return order_open(&r->order, o->order_rule, (uint64_t)o->seed, r->train.windows);
-}
-
-/* All that the run will take, with the inner state kept as the configuration says. */
-static int plan_memory(struct run *r, struct plan *plan)
-{
-    const struct options *o = r->options;
-    bool training = !o->eval_mode;
-    *plan = (struct plan){0};
-    if (model_plan(plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length, training))
-        return -1;
-    if (training)
-        optim_plan(plan, &o->optim, &r->params);
     return 0;
 }
 
-/* How often the inner state is kept: as asked for; else as the configuration has it, and where that
-   does not fit in memory, at the root of the mini-batches, near which the kept states and those
-   that are recomputed at once take the least. */
-static int choose_recompute(struct run *r, struct plan *plan)
+static int open_data(struct run *r)
 {
     const struct options *o = r->options;
-    int *every = &r->config.remat_mini_batch_group_size, given = *every;
-    bool ttt = mixer_is_ttt(r->config.seq_modeling_block);
-    if (o->recompute_every && ttt)
-        *every = (int)o->recompute_every;
-    if (plan_memory(r, plan))
+    if (batch_open(&r->batch, (int)o->global_batch_size, (int)o->seq_length))
         return -1;
-    if (o->recompute_every || !ttt || o->eval_mode || plan_total(plan) <= device_free_bytes())
+    if (o->eval_mode)
         return 0;
-    size_t most = plan_total(plan);
-    *every = (int)ceil(sqrt((double)(o->seq_length / r->config.mini_batch_size)));
-    if (plan_memory(r, plan))
-        return -1;
-    if (plan_total(plan) < most) {
-        say("memory is short: the inner state is kept before every %dth mini-batch, not every %dth",
-            *every, given);
-        return 0;
-    }
-    *every = given;
-    return plan_memory(r, plan);
+    char tokens[16];
+    say("%s: %s tokens, %" PRIu64 " rows of %" PRId64 ", %" PRIu64 " steps an epoch",
+        r->dataset.dir, human(tokens, (double)r->train.npy.count), r->train.windows, o->seq_length,
+        r->train.windows / (uint64_t)o->global_batch_size);
+    return order_open(&r->order, o->order_rule, (uint64_t)o->seed, r->train.windows);
 }
 
 static int open_model(struct run *r)
 {
     const struct options *o = r->options;
     bool training = !o->eval_mode;
-    struct plan plan;
-    if (choose_recompute(r, &plan))
+    if (params_alloc(&r->params, training) ||
+        model_open(&r->model, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
+                   training))
         return -1;
+    if (run_curve_bytes(r)) {
+        r->curves = calloc(1, run_curve_bytes(r));
+        if (!r->curves)
+            return fail("out of memory for the TTT statistics");
+    }
+    return training ? optim_open(&r->optim, &o->optim, &r->params) : 0;
+}
+
+/* Tell the plan, and refuse a run that does not fit. */
+static int check_memory(struct run *r, bool *with_snapshot)
+{
+    const struct options *o = r->options;
+    struct plan plan;
     size_t free_bytes = device_free_bytes();
     char parameters[16];
+    if (run_plan(r, &plan, free_bytes, with_snapshot))
+        return -1;
     say("%s: %s, %d layers, %s parameters; memory:", o->model.load_model_config,
         mixer_name(r->config.seq_modeling_block), r->config.num_hidden_layers,
         human(parameters, (double)r->params.total));
     if (!quiet)
         plan_write(&plan, free_bytes, stderr);
-    if (plan_check(&plan, free_bytes, "a smaller --micro_batch or --seq_length needs less") ||
-        params_alloc(&r->params, training) ||
-        model_open(&r->model, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
-                   training))
+    if (plan_check(&plan, free_bytes, "a smaller --micro_batch or --seq_length needs less"))
         return -1;
-    if (!training)
-        return 0;
-    if (o->save_milestone_freq && mixer_is_ttt(r->config.seq_modeling_block)) {
-        r->curves = calloc((size_t)r->config.num_hidden_layers * 4,
-                           (size_t)(o->seq_length / r->config.mini_batch_size) * sizeof *r->curves);
-        if (!r->curves)
-            return fail("out of memory for the TTT statistics");
-    }
-    return optim_open(&r->optim, &o->optim, &r->params);
+    if (!*with_snapshot && o->save_in_background && !o->eval_mode)
+        say("a snapshot does not fit as well: training waits while checkpoints are written");
+    return 0;
 }
 
 /* ---- what the directory tells -------------------------------------------------------------- */
@@ -292,8 +267,10 @@ static int open_all(struct run *r, struct resume *from)
     options_notes(o);
     if (!o->eval_mode && rundir_open(&r->dir, o->exp_dir, o->exp_name))
         return -1;
-    if (resume_find(from, o, o->eval_mode ? NULL : &r->dir) || open_data(r) || open_model(r) ||
-        begin(r, from))
+    bool with_snapshot;
+    if (resume_find(from, o, o->eval_mode ? NULL : &r->dir) || open_splits(r) ||
+        check_memory(r, &with_snapshot) || open_data(r) || open_model(r) ||
+        saver_open(&r->saver, with_snapshot, &r->params, &r->dir, &r->metrics) || begin(r, from))
         return -1;
     r->began_s = now_s() - (r->step ? from->state.elapsed_s : 0);
     return o->eval_mode ? 0 : open_directory(r);
@@ -312,6 +289,7 @@ int run_open(struct run *r, const struct options *o, const volatile sig_atomic_t
 
 void run_close(struct run *r)
 {
+    saver_close(&r->saver);
     metrics_close(&r->metrics);
     rundir_close(&r->dir);
     free(r->curves);
@@ -330,14 +308,17 @@ int run_print(const struct options *o)
 {
     struct run r = {.options = o};
     struct plan plan;
-    int status = find_data_and_model(&r);
-    if (!status)
-        status = choose_recompute(&r, &plan);
+    size_t free_bytes = device_free_bytes();
+    bool with_snapshot;
+    int status = find_data_and_model(&r) || open_splits(&r) ||
+                         run_plan(&r, &plan, free_bytes, &with_snapshot)
+                     ? -1
+                     : 0;
     if (!status) {
         options_write(stdout);
         print_config(stdout, &r);
         print_params(stdout, &r);
-        plan_write(&plan, device_free_bytes(), stdout);
+        plan_write(&plan, free_bytes, stdout);
     }
     run_close(&r);
     return status;

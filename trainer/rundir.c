@@ -159,7 +159,13 @@ static int remove_rolling(const char *path, int64_t step, const char *rest, void
         return 0;
     bool milestone = s.milestone;
     state_close(&s);
-    return milestone ? 0 : rundir_remove(path);
+    if (milestone)
+        return 0;
+    /* Under a name that says so: what a kill leaves of it is a leftover for the next start. */
+    char old[PATH_MAX];
+    if (snprintf(old, sizeof old, "%s.old.%ld", path, (long)getpid()) >= (int)sizeof old)
+        return fail("%s: the path is too long", path);
+    return rename(path, old) ? fail("%s: %s", path, strerror(errno)) : rundir_remove(old);
 }
 
 int rundir_sweep(const struct rundir *r, int64_t step)

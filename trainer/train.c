@@ -72,20 +72,31 @@ static void validate(struct run *r, struct live *line, int *status)
     say("step %" PRId64 "  validation loss %.4f over %" PRIu64 " tokens", r->step, loss, tokens);
 }
 
-static void save(struct run *r, struct live *line, int *status)
+/* Tell what became of the checkpoint under way, if there is one; waits for it. */
+static void settle(struct run *r, struct live *line, int *status)
 {
-    int64_t before = r->saved;
-    if (!run_save(r))
+    int64_t before = r->saved, step = r->saving;
+    if (!step || !run_save_end(r))
         return;
     live_break(line);
     *status = 1;
     if (r->saved != before)
         warn("%s", why());
     else if (before)
-        warn("no checkpoint at step %" PRId64 ": %s; step_%" PRId64 " is whole", r->step, why(),
+        warn("no checkpoint at step %" PRId64 ": %s; step_%" PRId64 " is whole", step, why(),
              before);
     else
-        warn("no checkpoint at step %" PRId64 ": %s; there is none yet", r->step, why());
+        warn("no checkpoint at step %" PRId64 ": %s; there is none yet", step, why());
+}
+
+static void save(struct run *r, struct live *line, int *status)
+{
+    settle(r, line, status);
+    if (r->step == r->saved || !run_save_begin(r))
+        return;
+    live_break(line);
+    *status = 1;
+    warn("no checkpoint at step %" PRId64 ": %s", r->step, why());
 }
 
 /* Steps until the end or a signal. Returns the exit status. */
@@ -105,6 +116,7 @@ static int train(struct run *r)
         if (given_up) {
             live_break(&line);
             warn("%s", why());
+            settle(r, &line, &status);
             return 1;
         }
         record(r, &m, &line, &status);
@@ -113,9 +125,12 @@ static int train(struct run *r)
             validate(r, &line, &status);
         if (is_due(r->step, o->save_checkpoint_freq) || is_due(r->step, o->save_milestone_freq))
             save(r, &line, &status);
+        else if (saver_is_ready(&r->saver))
+            settle(r, &line, &status);
     }
     if (r->step)
         save(r, &line, &status);
+    settle(r, &line, &status);
     live_break(&line);
     if (!stop || status)
         return status;

@@ -158,9 +158,9 @@ fi
 
 # Values with line ends come back from a flag file as they were.
 update=$'dict(initializer_range=0.03,\n  rms_norm_eps=1e-5,\n\n)'
-train --exp_name=printed --print_config --update_model_config="$update" | grep -v '^--flagfile=' >"$work/out"
+train --exp_name=printed --print_config --update_model_config="$update" | grep -Ev '^--flagfile=|MiB free$' >"$work/out"
 sed -n '/^{/q; p' "$work/out" >"$work/lines.txt"
-"$bin/ttt-train" --flagfile="$work/lines.txt" 2>"$work/err" | grep -v '^--flagfile=' >"$work/out1"
+"$bin/ttt-train" --flagfile="$work/lines.txt" 2>"$work/err" | grep -Ev '^--flagfile=|MiB free$' >"$work/out1"
 check flag-file-keeps-line-ends cmp -s "$work/out" "$work/out1"
 
 # ---- killed, stopped, resumed ------------------------------------------------------------------
@@ -185,6 +185,10 @@ done
 train --exp_name=killed "${run[@]}" --eval_every=10 --eval_batches=2 --resume=auto
 check "killed-$kills-times-and-resumed" same whole killed
 check killed-runs-leave-no-parts test -z "$(find "$work/runs/killed" -name '*.part.*' -o -name '*.old.*')"
+
+# The same checkpoints, written while the run waits.
+train --exp_name=waiting "${run[@]}" --eval_every=10 --eval_batches=2 --no-save_in_background
+check in-the-background-or-not same whole waiting
 
 start stopped
 after stopped 7
