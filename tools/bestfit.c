@@ -127,6 +127,8 @@ static int pad(struct bestfit *b, uint32_t count)
 
 static int window_write(struct bestfit *b)
 {
+    if (b->count == 0)
+        return 0;
     qsort(b->pieces, b->count, sizeof *b->pieces, by_count);
     uint32_t rows = rows_choose(b), left = b->length;
     if (rows == UINT32_MAX)

@@ -381,7 +381,9 @@ static int shard_parse(const char *text, int *index, int *count)
 
 int main(int argc, char **argv)
 {
-    struct job j = {
+    static struct job j = {
+        /* static: the lists of flags live as long as the process */
+
         .plan = {.val_ratio = 0.0005,
                  .split_seed = 2357,
                  .tokenizer_pkl = "",

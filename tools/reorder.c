@@ -336,7 +336,8 @@ static int buckets_flush(struct reorder *o)
              part_add(&o->parts, part)))
             return -1;
     }
-    qsort(o->parts.list, o->parts.count, sizeof *o->parts.list, by_owner);
+    if (o->parts.count)
+        qsort(o->parts.list, o->parts.count, sizeof *o->parts.list, by_owner);
     return 0;
 }
 
@@ -395,7 +396,8 @@ int reorder_turn(struct reorder *o)
         return -1;
     for (size_t i = 0; !o->placing && i < o->large_count; i++)
         o->larges[i].place = placing_of(&o->order, o->larges[i].document);
-    qsort(o->larges, o->large_count, sizeof *o->larges, by_place);
+    if (o->large_count)
+        qsort(o->larges, o->large_count, sizeof *o->larges, by_place);
     o->place = o->loaded_to = p->from;
     if (!o->placing && !o->waiting.fd)
         return held_slots(o);

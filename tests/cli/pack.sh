@@ -284,6 +284,7 @@ expect "verify: safetensors below a folder" ttt-verify -q "$root/tests/golden/op
 expect "peek: safetensors" bash -c 'ttt-peek "$0" | grep -q "	F32	\["' "$root/tests/golden/ops/swiglu.safetensors"
 
 # ---- read-only -----------------------------------------------------------------------------------
+chmod 755 "$work" # for a user who may not write everywhere
 mkdir -p locked && chmod 500 locked
 if touch locked/x 2>/dev/null; then
     rm -f locked/x
@@ -295,7 +296,6 @@ if touch locked/x 2>/dev/null; then
 else
     nobody() { "$@"; }
 fi
-chmod 755 "$work"
 if nobody test -r a.tok; then
     refuse "read-only: shuffle" 1 "locked/x.tok" nobody "$bin/ttt-shuffle" --seed 1 -o locked/x.tok a.tok
     refuse "read-only: pack" 1 "locked" nobody "$bin/ttt-pack" -o locked --tokenizer-name small a.tok
