@@ -5,10 +5,10 @@
 #include "flags.h"
 #include "gcs_auth.h"
 #include "place.h"
-#include "plan.h"
+#include "pour.h"
 #include "report.h"
 #include "sources.h"
-#include "stream.h"
+#include "transfer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,7 +133,7 @@ static void check_flags(void)
         misuse("--range is for one object as it is stored: not with -r, --list or --decompress");
 }
 
-static void parse_range(struct plan *p)
+static void parse_range(struct transfer *p)
 {
     int64_t part[2];
     const char *colon = strchr(range, ':');
@@ -228,7 +228,7 @@ static char **all_sources(char **operands, int count)
 /* ---- --list ------------------------------------------------------------------------------- */
 
 struct listing_total {
-    struct plan *plan;
+    struct transfer *plan;
     uint64_t objects, bytes, failed;
 };
 
@@ -236,7 +236,7 @@ static int list_object(void *self, struct object *o, const char *relative)
 {
     struct listing_total *t = self;
     char *source = object_text(o->source);
-    if (plan_wants(t->plan, relative)) {
+    if (transfer_wants(t->plan, relative)) {
         size_t whole = strcspn(o->updated, ".Z");
         printf("%10" PRIu64 "  %.*s%s  %s\n", o->total, (int)whole, o->updated, whole ? "Z" : "",
                localname_show(source));
@@ -271,7 +271,7 @@ static void print_total(const struct listing_total *t)
            units[u]);
 }
 
-static int run_list(struct sources *s, struct plan *p, char **sources)
+static int run_list(struct sources *s, struct transfer *p, char **sources)
 {
     struct listing_total t = {.plan = p};
     s->list = true;
@@ -309,27 +309,28 @@ static void only_failed(void *self)
     die("%s", why());
 }
 
-static int run_stream(struct sources *s, struct plan *p, char **sources, int fd, const char *name)
+static int run_stream(struct sources *s, struct transfer *p, char **sources, int fd,
+                      const char *name)
 {
     struct only one = {0};
     s->found = take_only;
     s->failed = only_failed;
     s->self = &one;
-    if (sources_expand(s, sources) || (one.found && plan_cut(p, &one.o)))
+    if (sources_expand(s, sources) || (one.found && transfer_cut(p, &one.o)))
         die("%s", why());
     if (!one.found)
         die("nothing to copy");
     struct http *http = s->remote->http;
     int wanted = connections ? (int)connections : copy_connections(1, one.o.size);
     http->connections = wanted;
-    struct stream stream = {.remote = s->remote,
-                            .object = &one.o,
-                            .fd = fd,
-                            .name = name,
-                            .connections = wanted,
-                            .unpack = decompress,
-                            .interrupted = &interrupted};
-    if (stream_run(&stream))
+    struct pour stream = {.remote = s->remote,
+                          .object = &one.o,
+                          .fd = fd,
+                          .name = name,
+                          .connections = wanted,
+                          .unpack = decompress,
+                          .interrupted = &interrupted};
+    if (pour_run(&stream))
         die("%s", why());
     object_free(&one.o);
     return 0;
@@ -341,16 +342,16 @@ static int plan_found(void *self, struct object *o, const char *relative)
 {
     if (interrupted)
         return fail("interrupted");
-    return plan_object(self, o, relative);
+    return transfer_object(self, o, relative);
 }
 
 static void plan_failed(void *self)
 {
     warn("%s", why());
-    ((struct plan *)self)->failed++;
+    ((struct transfer *)self)->failed++;
 }
 
-static void sum_up(const struct plan *p, const struct copy *c, const struct http *http,
+static void sum_up(const struct transfer *p, const struct copy *c, const struct http *http,
                    double spent_s)
 {
     char size[16], speed[16], spent[24], text[64] = "", again[64] = "";
@@ -367,7 +368,7 @@ static void sum_up(const struct plan *p, const struct copy *c, const struct http
             c->received - c->new_bytes);
 }
 
-static int run_copy(struct sources *s, struct plan *p, char **sources)
+static int run_copy(struct sources *s, struct transfer *p, char **sources)
 {
     struct ledger ledger;
     double began_s = now_s();
@@ -387,7 +388,7 @@ static int run_copy(struct sources *s, struct plan *p, char **sources)
                      .interrupted = &interrupted};
     int status = sources_expand(s, sources);
     if (!status && !dry_run)
-        status = plan_room(p);
+        status = transfer_room(p);
     if (!status && !dry_run) {
         c.here_bytes = p->here_bytes;
         c.connections =
@@ -416,7 +417,7 @@ static bool is_one(char **sources)
            sources[0][n - 1] != '/';
 }
 
-static int run(struct sources *s, struct plan *p, char **sources, const char *dest)
+static int run(struct sources *s, struct transfer *p, char **sources, const char *dest)
 {
     struct stat st;
     bool exists = !stat(dest, &st);
@@ -470,16 +471,16 @@ int main(int argc, char **argv)
         if (!remote.gcs.endpoint && !strncmp(*s, "gs://", 5))
             prepare_bucket(&remote.gcs, &auth, &http, given);
     struct sources s = {.remote = &remote, .recursive = recursive};
-    struct plan plan = {.no_clobber = no_clobber,
-                        .force = force,
-                        .verify = verify,
-                        .dry_run = dry_run,
-                        .decompress = decompress,
-                        .include = &include,
-                        .exclude = &exclude};
+    struct transfer plan = {.no_clobber = no_clobber,
+                            .force = force,
+                            .verify = verify,
+                            .dry_run = dry_run,
+                            .decompress = decompress,
+                            .include = &include,
+                            .exclude = &exclude};
     parse_range(&plan);
     int status = list ? run_list(&s, &plan, sources) : run(&s, &plan, sources, dest);
-    plan_free(&plan);
+    transfer_free(&plan);
     http_close(&http);
     gcs_auth_close(&auth);
     free(given);

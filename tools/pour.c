@@ -1,5 +1,5 @@
-/* stream.c -- one object, or a range of it, in order to a pipe, over many connections. */
-#include "stream.h"
+/* pour.c -- one object, or a range of it, in order to a pipe, over many connections. */
+#include "pour.h"
 #include "behind.h"
 #include "checksum.h"
 #include "gunzip.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WINDOW_BYTES = 32 << 20, MIN_PIECE = 256 << 10, MAX_PIECE = 4 << 20, OUT_BYTES = 1 << 20 };
+enum { WINDOW_BYTES = 24 << 20, MIN_PIECE = 256 << 10, MAX_PIECE = 4 << 20, OUT_BYTES = 1 << 20 };
 
 /* A slot of the window: fetched, then written by the thread behind, then fetched again. */
 struct piece {
@@ -25,7 +25,7 @@ struct piece {
 };
 
 struct flow {
-    struct stream *s;
+    struct pour *s;
     struct behind behind;
     struct address address;
     struct piece *pieces; /* [count]: piece n of the object is in slot n mod count */
@@ -50,7 +50,7 @@ static void note_failure(struct flow *f)
 
 /* ---- out ---------------------------------------------------------------------------------- */
 
-static int write_all(const struct stream *s, const uint8_t *data, size_t bytes)
+static int write_all(const struct pour *s, const uint8_t *data, size_t bytes)
 {
     while (bytes) {
         ssize_t n = write(s->fd, data, bytes);
@@ -208,7 +208,7 @@ static bool is_idle(const struct flow *f)
 
 static void loop(struct flow *f)
 {
-    const struct stream *s = f->s;
+    const struct pour *s = f->s;
     while (!f->status) {
         behind_collect(&f->behind);
         if (f->status)
@@ -269,7 +269,7 @@ static void wake(void *http)
     http_wake(http);
 }
 
-int stream_run(struct stream *s)
+int pour_run(struct pour *s)
 {
     struct flow f = {.s = s};
     int status = plan_pieces(&f) || address_of(&f.address, s->remote, s->object) ||

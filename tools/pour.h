@@ -1,6 +1,6 @@
-/* stream.h -- one object, or a range of it, in order to a pipe, over many connections. */
-#ifndef STREAM_H
-#define STREAM_H
+/* pour.h -- one object, or a range of it, in order to a pipe, over many connections. */
+#ifndef POUR_H
+#define POUR_H
 
 #include "object.h"
 #include "remote.h"
@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
-struct stream {
+struct pour {
     /* set by the caller */
     const struct remote *remote;
     const struct object *object;
@@ -21,8 +21,8 @@ struct stream {
     uint64_t received; /* bytes that came in */
 };
 
-/* Write all of it; pieces wait in at most 32 MiB of memory for their turn. The checksum of a whole
+/* Write all of it; pieces wait in at most 24 MiB of memory for their turn. The checksum of a whole
    object is proved at the end: -1 with why() when it is wrong, though the bytes have gone. */
-must_check int stream_run(struct stream *s);
+must_check int pour_run(struct pour *s);
 
 #endif

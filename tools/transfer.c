@@ -1,5 +1,5 @@
-/* plan.c -- which objects are to be fetched, and to where; what is here already is not. */
-#include "plan.h"
+/* transfer.c -- which objects are to be fetched, and to where; what is here already is not. */
+#include "transfer.h"
 #include "part.h"
 #include "there.h"
 #include "wildcard.h"
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-bool plan_wants(const struct plan *p, const char *relative)
+bool transfer_wants(const struct transfer *p, const char *relative)
 {
     bool wanted = p->include->count == 0;
     for (int i = 0; i < p->include->count; i++)
@@ -21,7 +21,7 @@ bool plan_wants(const struct plan *p, const char *relative)
     return wanted;
 }
 
-int plan_cut(const struct plan *p, struct object *o)
+int transfer_cut(const struct transfer *p, struct object *o)
 {
     if (!p->part)
         return 0;
@@ -37,7 +37,7 @@ int plan_cut(const struct plan *p, struct object *o)
 }
 
 /* Count and tell of an object that why() says cannot be copied. */
-static int refuse(struct plan *p, struct object *o, const char *remedy)
+static int refuse(struct transfer *p, struct object *o, const char *remedy)
 {
     char *source = object_text(o->source);
     warn("%s: not copied: %s%s", localname_show(source), why(), remedy);
@@ -56,7 +56,7 @@ static char *join(const char *dir, const char *relative)
 }
 
 /* Where it is to be written. 1 when it is taken care of otherwise, -1 when all ends. */
-static int place(struct plan *p, struct object *o, const char *relative)
+static int place(struct transfer *p, struct object *o, const char *relative)
 {
     size_t n = strlen(relative);
     if (p->dest_is_file) {
@@ -74,7 +74,7 @@ static int place(struct plan *p, struct object *o, const char *relative)
 }
 
 /* 1 when the object is here already, or nothing may be written over. */
-static int is_here(struct plan *p, const struct object *o)
+static int is_here(struct transfer *p, const struct object *o)
 {
     struct stat st;
     uint64_t read_bytes;
@@ -87,15 +87,15 @@ static int is_here(struct plan *p, const struct object *o)
     return there;
 }
 
-int plan_object(struct plan *p, struct object *o, const char *relative)
+int transfer_object(struct transfer *p, struct object *o, const char *relative)
 {
     uint64_t allocated, finished;
-    if (!plan_wants(p, relative))
+    if (!transfer_wants(p, relative))
         return 0;
     int status = place(p, o, relative);
     if (status)
         return status < 0 ? -1 : 0;
-    if (plan_cut(p, o))
+    if (transfer_cut(p, o))
         return refuse(p, o, "");
     int here = is_here(p, o);
     if (here < 0)
@@ -113,7 +113,7 @@ int plan_object(struct plan *p, struct object *o, const char *relative)
     return object_put(&p->queue, o);
 }
 
-int plan_room(const struct plan *p)
+int transfer_room(const struct transfer *p)
 {
     struct statvfs vfs;
     char *dir = object_text(p->dest);
@@ -136,7 +136,7 @@ int plan_room(const struct plan *p)
                 p->need_bytes, room);
 }
 
-void plan_free(struct plan *p)
+void transfer_free(struct transfer *p)
 {
     object_queue_close(&p->queue);
     localnames_free(&p->taken);

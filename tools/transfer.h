@@ -1,6 +1,6 @@
-/* plan.h -- which objects are to be fetched, and to where; what is here already is not. */
-#ifndef PLAN_H
-#define PLAN_H
+/* transfer.h -- which objects are to be fetched, and to where; what is here already is not. */
+#ifndef TRANSFER_H
+#define TRANSFER_H
 
 #include "flags.h"
 #include "ledger.h"
@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-struct plan {
+struct transfer {
     /* set by the caller */
     const char *dest; /* a folder, or a file when one object is all */
     bool dest_is_file;
@@ -31,13 +31,13 @@ struct plan {
 
 /* Take an object into the plan: `relative` is its path below dest. An object that cannot be
    copied is told of and counted in failed. -1 with why() ends everything. */
-must_check int plan_object(struct plan *p, struct object *o, const char *relative);
+must_check int transfer_object(struct transfer *p, struct object *o, const char *relative);
 /* Whether --include and --exclude want it. */
-bool plan_wants(const struct plan *p, const char *relative);
+bool transfer_wants(const struct transfer *p, const char *relative);
 /* Cut o to the bytes that --range asks for. -1 with why() when it has not as many. */
-must_check int plan_cut(const struct plan *p, struct object *o);
+must_check int transfer_cut(const struct transfer *p, struct object *o);
 /* -1 with why() when the file system of dest has no room for the queue. */
-must_check int plan_room(const struct plan *p);
-void plan_free(struct plan *p);
+must_check int transfer_room(const struct transfer *p);
+void transfer_free(struct transfer *p);
 
 #endif
