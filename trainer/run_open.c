@@ -12,14 +12,30 @@
 
 /* ---- data and model ----------------------------------------------------------------------- */
 
-/* The vocabulary is the tokenizer's, as in the reference; --vocab_size asks for more. */
-static int choose_vocab(struct config *c, const struct dataset *d, int64_t wanted)
+/* The vocabulary of the checkpoint that --resume_exp_name names; 0 when it names none. */
+static int checkpoint_vocab(const struct options *o, int *vocab_size)
+{
+    struct resume named;
+    int status = *o->resume_exp_name ? resume_find(&named, o, NULL) : 0;
+    if (*o->resume_exp_name) {
+        *vocab_size = status ? 0 : named.state.config.vocab_size;
+        resume_close(&named);
+    }
+    return status;
+}
+
+/* The vocabulary is the tokenizer's, as in the reference; --vocab_size asks for more. Where the
+   dataset does not tell it, the checkpoint that the run begins from does. */
+static int choose_vocab(struct config *c, const struct dataset *d, const struct options *o)
 {
     int given = c->vocab_size;
+    int64_t wanted = o->vocab_size;
     if (wanted && wanted < d->vocab_size)
         return fail("--vocab_size=%" PRId64 ": the ids of %s go up to %d", wanted, d->dir,
                     d->vocab_size - 1);
     c->vocab_size = wanted ? (int)wanted : d->vocab_size ? d->vocab_size : given;
+    if (!c->vocab_size && checkpoint_vocab(o, &c->vocab_size))
+        return -1;
     if (!c->vocab_size)
         return fail("%s: nothing tells how many ids its tokenizer has (no %s there); give "
                     "--vocab_size=N",
@@ -37,8 +53,7 @@ static int choose_config(struct run *r)
     if (config_load(c, o->model.load_model_config))
         return -1;
     c->vocab_size = 0;
-    if (config_update(c, o->model.update_model_config) ||
-        choose_vocab(c, &r->dataset, o->vocab_size))
+    if (config_update(c, o->model.update_model_config) || choose_vocab(c, &r->dataset, o))
         return -1;
     c->max_sequence_length = (int)o->seq_length;
     return config_check(c, (int)o->seq_length);

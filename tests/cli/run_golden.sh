@@ -109,7 +109,7 @@ small=(num_hidden_layers=2 hidden_size=64 num_attention_heads=4 intermediate_siz
 train() {
     local case=$1
     shift
-    local steps=60 milestone=30 tokenizer=(--tokenizer_name=small --vocab_size=1024) model=125m-TTT
+    local steps=60 milestone=30 tokenizer=(--tokenizer_name=small) model=125m-TTT
     local sizes=("${small[@]}") block
     case $case in
     linear) block="seq_modeling_block='ttt_linear',ttt_base_lr=1.0" ;;
