@@ -327,8 +327,9 @@ static void resolve(void)
     if (order_rule_find(&o.order_rule, o.order) || optim_check(&o.optim))
         misuse("%s", why());
     if (o.skip_nonfinite && o.optim.accumulate_gradient_steps > 1)
-        misuse("--skip_nonfinite: a mean that --optimizer.accumulate_gradient_steps has begun cannot "
-               "do without a step; accumulate by --accum_steps");
+        misuse(
+            "--skip_nonfinite: a mean that --optimizer.accumulate_gradient_steps has begun cannot "
+            "do without a step; accumulate by --accum_steps");
     if (!*o.dataset_path)
         misuse("--dataset_path=DIR is needed: the directory that ttt-pack wrote to");
     if (!*o.exp_name && !o.eval_mode && !o.print_config)
