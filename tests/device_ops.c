@@ -412,6 +412,90 @@ static void test_adamw_clip(void)
     }
 }
 
+/* Parameters of three sizes, the last below the least that counts; with clipping and without. */
+static void test_adafactor(void)
+{
+    enum { N = 70 };
+    static const float sizes[] = {3, 0.1f, 1e-4f};
+    for (int i = 0; i < 3; i++) {
+        const float *p0, *m0, *v0, *g;
+        float *p = random_floats(&p0, N, 0, sizes[i]), *m = random_floats(&m0, N, 0, 1);
+        float *v = random_floats(&v0, N, 1, 0.9f), *grad = random_floats(&g, N, 0, 1);
+        double *sums = lot_alloc(2 * sizeof *sums), norm = 0, size = 0;
+        double want_p[N], want_m[N], want_v[N];
+        struct adafactor a = {.lr = 0.01f, .beta1 = 0.75f, .decay = 0.875f, .weight_decay = 0.125f};
+        for (int j = 0; j < N; j++) {
+            norm += (double)g[j] * g[j];
+            size += (double)p0[j] * p0[j] / N;
+        }
+        norm = sqrt(norm);
+        size = fmax(sqrt(size), (double)1e-3f);
+        a.clip = i == 0 ? 0 : (float)(norm / 4);
+        for (int j = 0; j < N; j++) {
+            double gj = g[j] / (i == 0 ? 1 : 4.0);
+            want_v[j] = a.decay * (double)v0[j] + (1 - a.decay) * (gj * gj + 1e-30);
+            want_m[j] =
+                a.beta1 * (double)m0[j] + (1 - a.beta1) * a.lr * size * gj / sqrt(want_v[j]);
+            want_p[j] = p0[j] - want_m[j] - a.weight_decay * (double)p0[j];
+        }
+        square_sum(sums, grad, N);
+        square_sum(sums + 1, p, N);
+        adafactor_step(p, m, v, grad, sums, sums + 1, N, &a);
+        near_floats("m", m, want_m, N);
+        near_floats("v", v, want_v, N);
+        near_floats("param", p, want_p, N);
+    }
+}
+
+/* What bf16 cannot hold is not kept, by either optimiser; the update itself is of all bits. */
+static void test_bf16_momentum(void)
+{
+    enum { N = 70 };
+    for (int i = 0; i < 2; i++) {
+        const float *p0, *g;
+        float *p = random_floats(&p0, N, 1, 0), *grad = random_floats(&g, N, 0, 1);
+        float *m = lot_alloc(sizeof *m * N), *v = lot_alloc(sizeof *v * N);
+        double *sums = lot_alloc(2 * sizeof *sums), exact[N], want[N];
+        struct adamw a = {.lr = 1, .beta1 = 0.5f, .eps = 1, .correct1 = 1, .correct2 = 1};
+        struct adafactor f = {.lr = 1, .beta1 = 0.3f, .decay = 0.7f};
+        a.bf16_momentum = f.bf16_momentum = true;
+        for (int j = 0; j < N; j++) {
+            /* From moments of zero; parameters of size one. */
+            exact[j] = i ? (g[j] < 0 ? -1 : 1) * (1 - f.beta1) / sqrt(1 - f.decay) : 0.5 * g[j];
+            want[j] = p0[j] - (i ? exact[j] : exact[j] / (fabs((double)g[j]) + 1));
+        }
+        square_sum(sums, grad, N);
+        square_sum(sums + 1, p, N);
+        if (i)
+            adafactor_step(p, m, v, grad, sums, sums + 1, N, &f);
+        else
+            adamw_step(p, m, v, grad, sums, N, &a);
+        near_floats("param", p, want, N);
+        const float *kept = get_floats(m, N);
+        for (int j = 0; j < N; j++) {
+            uint32_t bits;
+            memcpy(&bits, &kept[j], sizeof bits);
+            CHECK((bits & 0xffff) == 0);
+            CHECK(fabs(kept[j] - exact[j]) <= fabs(exact[j]) / 256);
+        }
+    }
+}
+
+/* The mean of five arrays, one at a time. */
+static void test_mean_add(void)
+{
+    enum { N = 1003, PARTS = 5 };
+    float *mean = lot_alloc(sizeof *mean * N);
+    double *want = lot_malloc(sizeof *want * N);
+    for (int i = 0; i < PARTS; i++) {
+        const float *x;
+        mean_add(mean, random_floats(&x, N, 0, 1), i, N);
+        for (int j = 0; j < N; j++)
+            want[j] += (double)x[j] / PARTS;
+    }
+    near_floats("mean", mean, want, N);
+}
+
 static void run(const char *name, void (*test)(void))
 {
     case_begin(name);
@@ -441,6 +525,9 @@ int main(void)
     run("rope", test_rope);
     run("gates", test_gates);
     run("adamw", test_adamw_clip);
+    run("adafactor", test_adafactor);
+    run("momentum in bf16", test_bf16_momentum);
+    run("mean_add", test_mean_add);
     device_close();
     return check_finish();
 }

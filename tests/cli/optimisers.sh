@@ -1,6 +1,6 @@
 #!/bin/bash
-# optimisers.sh BIN -- every optimiser and block: a run that was stopped and resumed is, byte for
-# byte, the run that was not.
+# optimisers.sh BIN -- every optimiser and block: a run that was stopped and resumed, or that kept
+# fewer states, is byte for byte the run that was not.
 set -uo pipefail
 bin=$(cd "${1:?usage: optimisers.sh BIN}" && pwd) || exit 1
 work=$(mktemp -d --tmpdir ttt-optimisers-XXXXXX) || exit 1
@@ -26,8 +26,8 @@ train() {
         --optimizer.adamw_optimizer.lr_decay_steps=9 --optimizer.palm_optimizer.lr_warmup_steps=4 \
         --exp_dir="$work/runs" --threads=1 --device=cpu -q "$@" 2>"$work/err"
 }
-model() {
-    echo "dict(seq_modeling_block='$1', num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=48)"
+model() { # model BLOCK [MORE]
+    echo "dict(seq_modeling_block='$1', num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=48${2-})"
 }
 same() {
     local file
@@ -59,6 +59,17 @@ resumes palm ttt_linear_base --optimizer.type=palm
 resumes palm-bf16-momentum ttt_linear --optimizer.type=palm --optimizer.palm_optimizer.bf16_momentum
 resumes mean-of-three ttt_linear --optimizer.accumulate_gradient_steps=3
 resumes palm-mean-of-two ttt_mlp --optimizer.type=palm --optimizer.accumulate_gradient_steps=2
+
+# How often the inner state is kept is a matter of memory alone.
+for block in ttt_linear ttt_mlp; do
+    for every in 1 3 100; do
+        train --exp_name="$block-$every" --total_steps=3 --recompute_every=$every \
+            --update_model_config="$(model $block ', mini_batch_size=4')" &&
+            cmp -s "$work/runs/$block-1/step_3/params.safetensors" "$work/runs/$block-$every/step_3/params.safetensors" &&
+            grep -q "\"remat_mini_batch_group_size\": $every\b" "$work/runs/$block-$every/config.json"
+        if [[ $? -eq 0 ]]; then ok "$block-recomputed-every-$every"; else bad "$block-recomputed-every-$every"; fi
+    done
+done
 
 # The moments of one optimiser are not another's.
 refuses() {
