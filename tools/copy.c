@@ -1,64 +1,14 @@
 /* copy.c -- fetch a queue of objects: ranges over many connections, journaled, proved, renamed. */
-#include "copy.h"
-#include "behind.h"
-#include "checksum.h"
+#include "copying.h"
 #include "file.h"
-#include "localname.h"
-#include "part.h"
-#include "report.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const uint64_t SMALL_BYTES = 8 << 20, MIN_RANGE = 4 << 20, MAX_RANGE = 64 << 20;
-enum { MAX_CONNECTIONS = 32, MAX_READINGS = 3, MAX_REPLACED = 3, MARKS_AT_ONCE = 256 };
-
-/* One object under way. The lanes and the thread behind only leave word here; the loop acts. */
-struct copying {
-    struct run *run;
-    struct object o;
-    struct part part;
-    struct address address;
-    uint64_t next;   /* no range before it is wanted */
-    uint64_t wanted; /* ranges that are neither finished nor coming */
-    int coming;      /* lanes at it */
-    uint32_t crc32c; /* of an object of unknown size */
-    struct part_mark fresh[MARKS_AT_ONCE], batch[MARKS_AT_ONCE]; /* finished, not in the journal */
-    size_t fresh_count, batch_count;
-    struct behind_job job;
-    bool busy;    /* the job is behind */
-    bool proved;  /* the part was read again */
-    bool again;   /* a second reading is on: ranges keep their checksum until it is replaced */
-    bool changed; /* one of them was */
-    int readings, replaced;
-    bool failed, gone, refused, finished;
-    uint64_t damaged;
-    char sentence[1024];
-    struct copying *after;
-};
-
-struct lane {
-    struct http_call call;
-    struct copying *of; /* NULL: idle */
-    uint64_t range, began;
-    uint32_t crc;
-    bool own_trouble; /* it was not the server's fault */
-};
-
-struct run {
-    struct copy *c;
-    struct behind behind;
-    struct lane *lanes;
-    struct copying *first;
-    int open;             /* of the list */
-    uint64_t unjournaled; /* finished ranges that a kill would lose */
-    bool drained;
-    struct progress progress;
-};
+enum { MAX_CONNECTIONS = 32, MAX_READINGS = 3, MAX_REPLACED = 3 };
 
 int copy_connections(uint64_t objects, uint64_t bytes)
 {
@@ -76,126 +26,10 @@ static uint64_t range_bytes_for(const struct object *o, int connections)
     return bytes;
 }
 
-/* ---- lanes -------------------------------------------------------------------------------- */
-
-static void note_failure(struct copying *g)
+void copying_fail(struct copying *g)
 {
     g->failed = true;
     snprintf(g->sentence, sizeof g->sentence, "%s", why());
-}
-
-static int lane_begin(struct http_call *call, bool restarted)
-{
-    struct lane *l = call->self;
-    if (restarted || !call->ranged) {
-        l->crc = 0;
-        l->began = call->from = call->ranged ? l->of->o.base : 0;
-    }
-    return 0;
-}
-
-static int lane_body(struct http_call *call, const void *data, size_t bytes)
-{
-    struct lane *l = call->self;
-    struct copying *g = l->of;
-    const char *p = data;
-    size_t left = bytes;
-    uint64_t offset = call->from - g->o.base;
-    l->crc = crc32c(l->crc, data, bytes);
-    while (left) {
-        ssize_t n = pwrite(g->part.fd, p, left, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            l->own_trouble = true;
-            return fail("%s: %s at byte %" PRIu64, g->part.path, strerror(errno), offset);
-        }
-        p += n;
-        offset += (uint64_t)n;
-        left -= (size_t)n;
-    }
-    call->from += bytes;
-    g->run->c->received += bytes;
-    return 0;
-}
-
-/* A range is finished: its checksum counts, and the journal is to hear of it. */
-static void lane_finished(struct lane *l)
-{
-    struct copying *g = l->of;
-    if (!g->o.sized) {
-        g->crc32c = l->crc;
-        g->o.size = g->o.total = l->call.from;
-        g->run->c->new_bytes += g->o.size;
-        return;
-    }
-    struct range_mark *m = &g->part.journal.marks[l->range];
-    g->changed |= g->again && m->crc32c != l->crc;
-    *m = (struct range_mark){l->crc, RANGE_FINISHED};
-    if (!g->again)
-        g->run->c->new_bytes += part_range_bytes(&g->part, l->range);
-    if (g->part.journal_fd >= 0) {
-        g->fresh[g->fresh_count++] = (struct part_mark){l->range, l->crc};
-        g->run->unjournaled++;
-    }
-}
-
-static void lane_done(struct http_call *call, int status)
-{
-    struct lane *l = call->self;
-    struct copying *g = l->of;
-    const struct copy *c = g->run->c;
-    g->coming--;
-    if (!status)
-        lane_finished(l);
-    else if (remote_is_gone(call, &g->o))
-        g->gone = true;
-    else if (!g->failed) {
-        g->refused = gcs_is_refusal(call) && !l->own_trouble;
-        if (!l->own_trouble)
-            remote_explain(c->remote, call, g->o.source);
-        note_failure(g);
-    }
-    l->of = NULL;
-    http_free(call);
-}
-
-static void lane_start(struct lane *l, struct copying *g, uint64_t range)
-{
-    const struct part *p = &g->part;
-    const struct remote *r = g->run->c->remote;
-    *l = (struct lane){.of = g, .range = range};
-    remote_call(&l->call, r, &g->address, &g->o);
-    l->call.ranged = g->o.sized;
-    l->call.whole = p->journal.ranges == 1 && object_is_whole(&g->o);
-    l->call.from = l->began = g->o.base + range * p->journal.range_bytes;
-    if (g->o.sized) {
-        l->call.to = l->call.from + part_range_bytes(p, range);
-        p->journal.marks[range].state = RANGE_COMING;
-    }
-    l->call.begin = lane_begin;
-    l->call.body = lane_body;
-    l->call.done = lane_done;
-    l->call.self = l;
-    g->wanted--;
-    g->coming++;
-    if (http_start(r->http, &l->call)) {
-        l->own_trouble = true;
-        lane_done(&l->call, -1);
-    }
-}
-
-static void stop_lanes(struct run *run, const struct copying *g)
-{
-    for (int i = 0; i < run->c->connections; i++) {
-        struct lane *l = &run->lanes[i];
-        if (!l->of || (g && l->of != g))
-            continue;
-        http_stop(run->c->remote->http, &l->call);
-        http_free(&l->call);
-        l->of->coming--;
-        l->of = NULL;
-    }
 }
 
 /* ---- objects ------------------------------------------------------------------------------ */
@@ -246,7 +80,7 @@ static void done_prove(struct behind_job *j, int status)
     g->busy = false;
     g->proved = true;
     if (status)
-        note_failure(g);
+        copying_fail(g);
     if (g->damaged)
         say("%s: %" PRIu64 " finished ranges are damaged on disk; fetching them again",
             g->part.path, g->damaged);
@@ -270,7 +104,7 @@ static int open_object(struct run *run, struct object *o, int replaced)
     run->open++;
     if (make_parent(g->o.path) || address_of(&g->address, run->c->remote, &g->o) ||
         part_open(&g->part, &g->o, range_bytes_for(&g->o, run->c->connections))) {
-        note_failure(g);
+        copying_fail(g);
         return 0;
     }
     count_wanted(g);
@@ -293,6 +127,8 @@ static void close_object(struct copying *g)
         at = &(*at)->after;
     *at = g->after;
     g->run->open--;
+    if (!g->finished && g->part.path && g->part.journal_fd < 0)
+        part_remove(&g->part); /* nothing could go on from it */
     part_close(&g->part);
     address_free(&g->address);
     object_free(&g->o);
@@ -311,7 +147,7 @@ static void done_mark(struct behind_job *j, int status)
     g->busy = false;
     g->run->unjournaled -= g->batch_count;
     if (status && !g->failed)
-        note_failure(g);
+        copying_fail(g);
 }
 
 static void journal_fresh(struct copying *g)
@@ -334,7 +170,7 @@ static void done_finish(struct behind_job *j, int status)
     g->busy = false;
     g->finished = !status;
     if (status)
-        note_failure(g);
+        copying_fail(g);
 }
 
 /* ---- checksums ---------------------------------------------------------------------------- */
@@ -351,7 +187,7 @@ static void read_again(struct copying *g, uint32_t crc)
         fail("%s: its crc32c is %08" PRIx32 ", but %08" PRIx32
              " was read, %d times: what was read is thrown away; run the same command again later",
              g->o.source, g->o.crc32c, crc, g->readings);
-        note_failure(g);
+        copying_fail(g);
         part_remove(&g->part);
         return;
     }
@@ -405,7 +241,7 @@ static int tell_fetched(struct copying *g)
 static void look_failed(void *self, int index)
 {
     (void)index;
-    note_failure(self);
+    copying_fail(self);
 }
 
 /* The version is gone: begin with the one that is there now. */
@@ -418,13 +254,13 @@ static int follow_replacement(struct copying *g)
     if (replaced > MAX_REPLACED) {
         fail("%s: is replaced again and again; run the same command when it has come to rest",
              g->o.source);
-        note_failure(g);
+        copying_fail(g);
     } else if (remote_look(run->c->remote, &o, 1, look_failed, g))
         status = -1;
     if (!status && !g->failed && !object_is_whole(&g->o) &&
         (g->o.base > o.total || g->o.size > o.total - g->o.base)) {
         fail("%s: was replaced meanwhile by a shorter one", g->o.source);
-        note_failure(g);
+        copying_fail(g);
     }
     if (status || g->failed) {
         if (!status)
@@ -455,7 +291,7 @@ static int settle(struct copying *g)
     if (g->busy)
         return 0;
     if ((g->failed || g->gone) && g->coming)
-        stop_lanes(g->run, g);
+        lane_stop_all(g->run, g);
     if (g->fresh_count && !g->gone) {
         journal_fresh(g);
         return 0;
@@ -538,7 +374,7 @@ static int settle_all(struct run *run)
 /* Leave no finished range out of its journal. */
 static void save(struct run *run)
 {
-    stop_lanes(run, NULL);
+    lane_stop_all(run, NULL);
     for (bool busy = true; busy;) {
         busy = false;
         behind_collect(&run->behind);

@@ -167,13 +167,15 @@ static const char *billed_project(void)
     return NULL;
 }
 
+static char *where, *again; /* owned texts of struct gcs */
+
 static void prepare_bucket(struct gcs *g, struct gcs_auth *auth, struct http *http, char **argv)
 {
     bool emulator, of_flag = *key || *token_command;
-    g->endpoint = place_endpoint(endpoint, &emulator);
-    g->again = place_command(argv + 1);
-    if (!g->endpoint || !g->again)
-        die("%s", g->endpoint ? "out of memory" : why());
+    g->endpoint = where = place_endpoint(endpoint, &emulator);
+    g->again = again = place_command(argv + 1);
+    if (!where || !again)
+        die("%s", where ? "out of memory" : why());
     g->project = billed_project();
     g->suggested = "YOUR_PROJECT";
     g->anonymous = anonymous || (emulator && !of_flag);
@@ -200,7 +202,7 @@ static char **all_sources(char **operands, int count)
     if (!to)
         die("out of memory");
     for (; used < most; used++)
-        to[used] = operands[used];
+        to[used] = object_text(operands[used]);
     for (ssize_t n; names_on_stdin && (n = getline(&line, &room, stdin)) >= 0;) {
         while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
             line[--n] = 0;
@@ -354,15 +356,15 @@ static void plan_failed(void *self)
 static void sum_up(const struct transfer *p, const struct copy *c, const struct http *http,
                    double spent_s)
 {
-    char size[16], speed[16], spent[24], text[64] = "", again[64] = "";
+    char size[16], speed[16], spent[24], text[64] = "", retried[64] = "";
     if (p->there)
         snprintf(text, sizeof text, ", %" PRIu64 " there already", p->there);
     if (http->retried)
-        snprintf(again, sizeof again, ", %" PRIu64 " retries", http->retried);
+        snprintf(retried, sizeof retried, ", %" PRIu64 " retries", http->retried);
     say("%" PRIu64 " objects, %sB in %s (%sB/s)%s, %" PRIu64 " failed%s", c->fetched,
         human(size, (double)c->new_bytes), human_s(spent, spent_s),
         human(speed, spent_s > 0 ? (double)c->received / spent_s : 0), text, p->failed + c->failed,
-        again);
+        retried);
     if (c->received > c->new_bytes)
         say("%" PRIu64 " bytes came in vain or are in unfinished ranges",
             c->received - c->new_bytes);
@@ -483,7 +485,12 @@ int main(int argc, char **argv)
     transfer_free(&plan);
     http_close(&http);
     gcs_auth_close(&auth);
+    for (char **text = sources; *text; text++)
+        free(*text);
+    free(sources);
     free(given);
+    free(where);
+    free(again);
     status = finish(status);
     if (interrupted)
         raise(interrupted); /* the default is back */

@@ -11,7 +11,8 @@
 #include <time.h>
 
 enum {
-    RECEIVE_BYTES = 256 << 10,
+    RECEIVE_BYTES = 256 << 10, /* of a connection, and a quarter of it where they are many */
+    MANY_CONNECTIONS = 32,
     MAX_ERROR_BYTES = 64 << 10, /* of the body of an error */
     MAX_TEXT_BYTES = 32 << 20,  /* of an answer that is kept */
     STALL_BYTES = 1024,         /* a second: slower is stalled */
@@ -36,6 +37,7 @@ struct http_private {
     bool taken;     /* and found good: bytes go to body */
     bool broken;    /* the caller ended it; why() was put into error */
     bool unusable;  /* the head was found wrong: to be asked again */
+    bool paused;    /* until there is an allowance */
     bool renewed;   /* a 401 has already led to another token */
 };
 
@@ -57,6 +59,34 @@ static double wait_of(const struct http *h, const struct http_call *c)
                chance() * h->retry_delay_s;
     double most = h->retry_delay_s * (double)(1u << (c->tried < 20 ? c->tried : 20));
     return chance() * (most < MAX_WAIT_S ? most : MAX_WAIT_S);
+}
+
+/* ---- the rate ----------------------------------------------------------------------------- */
+
+/* libcurl limits each transfer; the limit here is for all of them: who comes when the allowance is
+   used up is paused until there is one again. */
+
+/* Seconds until there is an allowance; 0 when there is one. */
+static double allowance_wait(struct http *h)
+{
+    double now = now_s();
+    if (!h->rate)
+        return 0;
+    double grown = h->allowance + (now - h->allowed_s) * (double)h->rate;
+    double most = (double)h->rate / 10;
+    h->allowance = h->allowed_s == 0 || grown > most ? most : grown;
+    h->allowed_s = now;
+    return h->allowance > 0 ? 0 : -h->allowance / (double)h->rate;
+}
+
+static void resume_paused(struct http *h)
+{
+    for (struct http_private *p = h->calls; p; p = p->next) {
+        if (!p->paused)
+            continue;
+        p->paused = false;
+        curl_easy_pause(p->easy, CURLPAUSE_CONT); /* takes what waits, and may pause again */
+    }
 }
 
 /* ---- what comes in ------------------------------------------------------------------------ */
@@ -142,6 +172,11 @@ static size_t take_body(char *data, size_t size, size_t n, void *self)
     struct http_private *p = self;
     struct http_call *c = p->call;
     size_t bytes = size * n;
+    if (p->owner->rate && allowance_wait(p->owner) > 0) {
+        p->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    p->owner->allowance -= (double)bytes;
     if (judge_head(p)) {
         if (p->broken || p->unusable)
             return CURL_WRITEFUNC_ERROR;
@@ -197,7 +232,6 @@ static void set_transport(CURL *e, const struct http *h, const struct http_call 
 {
     bool secure = !strncmp(c->url, "https:", 6);
     long timeout_ms = (long)(h->timeout_s * 1000), timeout_s = (long)(h->timeout_s + 0.999);
-    int64_t share = h->rate ? h->rate / (h->connections > 0 ? h->connections : 1) : 0;
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     /* Ranges need connections of their own; HTTP/2 would put them all on one. */
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -206,13 +240,11 @@ static void set_transport(CURL *e, const struct http *h, const struct http_call 
     curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(e, CURLOPT_MAXREDIRS, 5L);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE,
+                     (long)(h->connections > MANY_CONNECTIONS ? RECEIVE_BYTES / 4 : RECEIVE_BYTES));
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, timeout_ms);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, timeout_s);
-    curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT,
-                     share && share < 2 * STALL_BYTES ? 1L : (long)STALL_BYTES);
-    if (share)
-        curl_easy_setopt(e, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)share);
+    curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
     if (c->direct)
         curl_easy_setopt(e, CURLOPT_PROXY, "");
 }
@@ -226,7 +258,7 @@ static int attempt(struct http_private *p)
     p->headers = NULL;
     p->due_s = 0;
     p->got = 0;
-    p->head_done = p->taken = p->broken = p->unusable = false;
+    p->head_done = p->taken = p->broken = p->unusable = p->paused = false;
     p->error[0] = 0;
     c->text_bytes = 0;
     http_head_clear(&c->head);
@@ -316,8 +348,11 @@ static bool status_passes(const struct http_call *c)
            (strstr(c->text, "rateLimitExceeded") || strstr(c->text, "userRateLimitExceeded"));
 }
 
-static bool error_passes(CURLcode code)
+static bool error_passes(const struct http_call *c, CURLcode code)
 {
+    /* What answered does not speak HTTP: a broken stream, or a proxy on its way down. */
+    if (code == CURLE_UNSUPPORTED_PROTOCOL && c->head.status == 0)
+        return true;
     static const CURLcode passing[] = {
         CURLE_COULDNT_RESOLVE_HOST,
         CURLE_COULDNT_RESOLVE_PROXY,
@@ -387,7 +422,7 @@ static void attempt_ended(struct http_private *p, CURLcode code)
     }
     if (!p->error[0])
         snprintf(p->error, sizeof p->error, "%s", curl_easy_strerror(code));
-    if (!p->broken && (p->unusable || error_passes(code)))
+    if (!p->broken && (p->unusable || error_passes(p->call, code)))
         retry(p);
     else {
         fail("%s", p->error);
@@ -480,6 +515,13 @@ void http_step(struct http *h, double wait_s)
 {
     int running, left;
     wait_s = start_due(h, wait_s);
+    if (h->rate) {
+        double allowed_in_s = allowance_wait(h);
+        if (allowed_in_s == 0)
+            resume_paused(h);
+        else if (allowed_in_s < wait_s)
+            wait_s = allowed_in_s;
+    }
     curl_multi_perform(h->multi, &running);
     CURLMsg *m = curl_multi_info_read(h->multi, &left);
     bool ended = m != NULL;

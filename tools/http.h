@@ -50,7 +50,7 @@ struct http {
     double retry_delay_s; /* 1: the first wait is up to one second */
     double timeout_s;     /* to connect, and without progress */
     int64_t rate;         /* bytes a second over all calls; 0: unlimited */
-    int connections;      /* calls that share the rate */
+    int connections;      /* how many calls at a time are expected */
     bool tell;            /* say why a named call is made again */
     /* The token for an authorised call, or NULL text for none; `refused` is the one that a server
        answered with 401, or NULL. -1 with why(). */
@@ -59,6 +59,7 @@ struct http {
 
     /* read by the caller */
     uint64_t requests, retried;
+    double allowance, allowed_s; /* bytes that may come in at once, and when that was so */
     void *multi;
     struct http_private *calls, *idle;
 };

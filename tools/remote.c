@@ -204,6 +204,8 @@ static void take_web(struct look *l)
 static int look_end(const struct remote *r, struct look *l)
 {
     const struct http_head *h = &l->call.head;
+    if (!l->url)
+        return fail("%s", l->sentence);
     if (in_bucket(l->object->source)) {
         if (!l->status)
             return take_bucket(l);

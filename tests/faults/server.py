@@ -10,8 +10,8 @@
 #   "no_crc": true
 # POST /control/script with a list of rules decides what goes wrong; POST /control/bucket sets what
 # a bucket asks for ("requester_pays", "private", "forbidden", "page", "empty_pages", "circle").
-# GET /control/log gives every request as a JSON list, and POST /control/reset forgets log, script
-# and tokens. A rule is {"path": regex, "range": "0-99" or absent, "times": 1, "do": what, ...}:
+# GET /control/log gives every request as a JSON list, /control/count?path=regex four numbers (count),
+# /control/bytes?bucket=&name= an object; POST /control/reset forgets log, script and tokens, /control/forget the log. A rule is {"path": regex, "range": "0-99" or absent, "times": 1, "do": what, ...}:
 #   status N [retry_after, body, reason, message]   answer so
 #   reset [after]      break the connection after so many bytes of the body
 #   short [by]         a right head, then a body that ends early
@@ -211,6 +211,7 @@ class Handler(BaseHTTPRequestHandler):
             {"reason": reason, "message": message, "domain": "global"}]}}, headers)
 
     def begin(self):
+        self.spoil = {}
         self.url = urllib.parse.urlsplit(self.path)
         self.query = dict(urllib.parse.parse_qsl(self.url.query, keep_blank_values=True))
         self.note = {"method": self.command, "path": self.path, "sent": 0, "status": 0,
@@ -248,6 +249,8 @@ class Handler(BaseHTTPRequestHandler):
                 RULES[:] = what
             elif self.url.path == "/control/auth":
                 AUTH.update(what)
+            elif self.url.path == "/control/forget":
+                LOG.clear()
             elif self.url.path == "/control/reset":
                 RULES.clear(), LOG.clear(), TOKENS.clear()
                 AUTH.update(lifetime=3600, refused=0, web={})
@@ -274,6 +277,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.begin()
         path = self.url.path
+        if path == "/control/bytes":
+            with LOCK:
+                obj = OBJECTS[self.query["bucket"], self.query["name"]]
+            self.bytes(obj, [])
+            return
+        if path == "/control/count":
+            with LOCK:
+                text = count(re.compile(self.query.get("path", "")))
+            self.answer(200, text.encode())
+            return
         if path == "/control/log":
             with LOCK:
                 log = list(LOG)
@@ -454,7 +467,7 @@ class Handler(BaseHTTPRequestHandler):
         if spoil.get("do") == "corrupt" and spoil.get("if_start") not in (None, start):
             spoil = {}
         length, broken = end - start, end - start
-        self.note["status"] = status
+        self.note.update(status=status, start=start)
         self.send_response(status)
         for header in headers:
             self.send_header(*header)
@@ -502,6 +515,23 @@ class Handler(BaseHTTPRequestHandler):
             if do == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 self.connection.close()
+
+
+def count(wanted):
+    """Requests, requests for bytes, bytes sent, bytes sent more than once, of what matches."""
+    log = [note for note in LOG if wanted.search(note["path"])]
+    spans = {}
+    for note in log:
+        if "start" in note:
+            spans.setdefault(note["path"], []).append((note["start"], note["start"] + note["sent"]))
+    sent = sum(b - a for span in spans.values() for a, b in span)
+    once = 0
+    for span in spans.values():
+        reach = 0
+        for a, b in sorted(span):
+            once += max(0, b - max(a, reach))
+            reach = max(reach, b)
+    return f"{len(log)} {sum(map(len, spans.values()))} {sent} {sent - once}"
 
 
 def options_rate():
