@@ -2,10 +2,17 @@
 
    It is loaded by name instead of linked, for two reasons: OpenBLAS reads its settings while it is
    loaded, so they have to be in the environment before; and a program can run with whichever
-   library a machine has. */
+   library a machine has.
+
+   The library computes with one thread, and OpenMP's threads each call it for a block of the
+   product. With a pool of its own besides OpenMP's, either's idle threads stood in the way of the
+   other's: a small model on two threads spent more time in sched_yield than in products. */
 #include "blas.h"
 
 #include <dlfcn.h>
+#include <math.h>
+#include <omp.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,16 +58,13 @@ static bool has_avx512(void)
 #endif
 }
 
-/* Only what the user has not set. Releases older than the processor do not recognise it and fall
-   back to SSE3 kernels, at a fifth of the speed: name the core type by what the processor can do.
+/* The core type only where the user has not set it. Releases older than the processor do not
+   recognise it and fall back to SSE3 kernels, at a fifth of the speed: name the core type by what
+   the processor can do.
  */
-static void settings(int threads)
+static void settings(void)
 {
-    char count[16];
-    snprintf(count, sizeof count, "%d", threads);
-    setenv("OPENBLAS_NUM_THREADS", count, 0);
-    /* Idle threads spin for 2^n cycles: sleep soon, the processor may be shared. */
-    setenv("OPENBLAS_THREAD_TIMEOUT", "10", 0);
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
     if (has_avx512())
         setenv("OPENBLAS_CORETYPE", "SKYLAKEX", 0);
     else if (has_avx2())
@@ -86,21 +90,21 @@ static any_call *look_up(void *library, const char *name)
     return call;
 }
 
-static void set_threads(void *library, int threads)
+static void use_one_thread(void *library)
 {
     static const char *const names[] = {"openblas_set_num_threads", "bli_thread_set_num_threads",
                                         "MKL_Set_Num_Threads"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         any_call *set = look_up(library, names[i]);
         if (set && i == 1)
-            ((void (*)(long))set)(threads); /* BLIS counts in its own integer, 64 bits wide */
+            ((void (*)(long))set)(1); /* BLIS counts in its own integer, 64 bits wide */
         else if (set)
-            ((void (*)(int))set)(threads);
+            ((void (*)(int))set)(1);
     }
 }
 
 /* Whether the library is one to use; `forced` takes a slow one too. */
-static bool try(const char *name, int threads, bool forced)
+static bool try(const char *name, bool forced)
 {
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!library)
@@ -114,7 +118,7 @@ static bool try(const char *name, int threads, bool forced)
         dlclose(library);
         return false;
     }
-    set_threads(library, threads);
+    use_one_thread(library);
     sgemm = (sgemm_call *)call;
     if (config) /* begins with name and version: "OpenBLAS 0.3.21 NO_LAPACKE ..." */
         snprintf(description, sizeof description, "%.*s %s%s", 15, ((char *(*)(void))config)(),
@@ -125,13 +129,13 @@ static bool try(const char *name, int threads, bool forced)
     return true;
 }
 
-const char *blas_open(int threads)
+const char *blas_open(void)
 {
     static char message[256];
-    settings(threads);
+    settings();
     const char *wanted = getenv("TTT_BLAS");
     if (wanted && *wanted) {
-        if (try(wanted, threads, true))
+        if (try(wanted, true))
             return NULL;
         const char *error = dlerror();
         snprintf(message, sizeof message, "TTT_BLAS=%s: %s", wanted,
@@ -140,7 +144,7 @@ const char *blas_open(int threads)
     }
     for (int forced = 0; forced < 2; forced++)
         for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++)
-            if (try(candidates[i], threads, forced))
+            if (try(candidates[i], forced))
                 return NULL;
     return "no BLAS library was found: install OpenBLAS (Debian: libopenblas0), "
            "or give the path of another in TTT_BLAS";
@@ -151,9 +155,66 @@ const char *blas_describe(void)
     return description;
 }
 
+/* One block: rows and columns of the product, from and up to. */
+struct block {
+    int row, row_end, column, column_end;
+};
+
+static void block_product(float *c, const float *a, bool transpose_a, const float *b,
+                          bool transpose_b, int m, int n, int k, float beta, struct block at)
+{
+    size_t row = (size_t)at.row, column = (size_t)at.column;
+    if (at.row_end > at.row && at.column_end > at.column)
+        sgemm(ROW_MAJOR, transpose_a ? TRANSPOSE : NO_TRANSPOSE,
+              transpose_b ? TRANSPOSE : NO_TRANSPOSE, at.row_end - at.row,
+              at.column_end - at.column, k, 1, a + (transpose_a ? row : row * (size_t)k),
+              transpose_a ? m : k, b + (transpose_b ? column * (size_t)k : column),
+              transpose_b ? k : n, beta, c + row * (size_t)n + column, n);
+}
+
+/* Parts of the rows and of the columns that make `threads` blocks whose sides are short. */
+static void choose_grid(int threads, int m, int n, int *row_parts, int *column_parts)
+{
+    double best = INFINITY;
+    for (int rows = 1; rows <= threads; rows++) {
+        double sides = (double)m / rows + (double)n / (threads / rows);
+        if (threads % rows == 0 && sides < best) {
+            best = sides;
+            *row_parts = rows;
+            *column_parts = threads / rows;
+        }
+    }
+}
+
+/* Begin of part i of `parts`, on a multiple of the library's tiles. */
+static int begin_of(int i, int parts, int extent)
+{
+    enum { TILE = 16 };
+    int tiles = (extent + TILE - 1) / TILE;
+    int at = (int)((int64_t)tiles * i / parts) * TILE;
+    return at < extent ? at : extent;
+}
+
 void blas_sgemm(float *c, const float *a, bool transpose_a, const float *b, bool transpose_b, int m,
                 int n, int k, float beta)
 {
-    sgemm(ROW_MAJOR, transpose_a ? TRANSPOSE : NO_TRANSPOSE, transpose_b ? TRANSPOSE : NO_TRANSPOSE,
-          m, n, k, 1, a, transpose_a ? m : k, b, transpose_b ? k : n, beta, c, n);
+    /* Below this a thread is sooner done alone than another is woken. */
+    const double SMALL = 1 << 21;
+    int threads = omp_get_max_threads(), row_parts = 1, column_parts = 1;
+    if (threads == 1 || (double)m * n * k < SMALL) {
+        block_product(c, a, transpose_a, b, transpose_b, m, n, k, beta, (struct block){0, m, 0, n});
+        return;
+    }
+    choose_grid(threads, m, n, &row_parts, &column_parts);
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < threads; i++) {
+        int row = i / column_parts, column = i % column_parts;
+        struct block at = {
+            .row = begin_of(row, row_parts, m),
+            .row_end = begin_of(row + 1, row_parts, m),
+            .column = begin_of(column, column_parts, n),
+            .column_end = begin_of(column + 1, column_parts, n),
+        };
+        block_product(c, a, transpose_a, b, transpose_b, m, n, k, beta, at);
+    }
 }

@@ -70,7 +70,7 @@ const char *device_open(int threads)
         omp_set_num_threads(threads);
     threads = omp_get_max_threads();
     omp_set_dynamic(0);
-    const char *why = blas_open(threads);
+    const char *why = blas_open();
     if (why)
         return why;
     char name[128];
