@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static struct tokenizer tokenizer;
 static const char *format = "", *model = "", *split = "train";
@@ -107,6 +109,36 @@ static int tokenizer_check(const struct source *s)
     if (!s->has_tokenizer)
         say("%s: nothing says which tokenizer made it: %s is believed", s->path, model);
     return 0;
+}
+
+/* Take the tokenizer at `path` if it is the one that made the ids; says nothing if it is not. */
+static bool tokenizer_take(const struct source *s, const char *path)
+{
+    if (access(path, R_OK) || tokenizer_open(&tokenizer, path))
+        return false;
+    if (!strcmp(s->tokenizer.hex, tokenizer.hash.hex))
+        return true;
+    tokenizer_close(&tokenizer);
+    return false;
+}
+
+/* Without --tokenizer, look where the file says that its tokenizer was, and beside the file. */
+static int tokenizer_look_up(const struct source *s)
+{
+    static char beside[PATH_MAX];
+    const char *was = s->tokenizer_file;
+    if (was && !*model) {
+        const char *name = strrchr(was, '/'), *slash = strrchr(s->path, '/');
+        int n = snprintf(beside, sizeof beside, "%.*s%s", slash ? (int)(slash + 1 - s->path) : 0,
+                         s->path, name ? name + 1 : was);
+        if (tokenizer_take(s, was) ||
+            (n > 0 && (size_t)n < sizeof beside && tokenizer_take(s, beside)))
+            model = beside;
+    }
+    if (*model || *format != 't')
+        return 0;
+    return fail("%s: --format=text needs --tokenizer MODEL%s%s", s->path,
+                was ? ": not there any more, or another one, is " : "", was ? was : "");
 }
 
 static int documents(struct source *s, int64_t first, int64_t count)
@@ -335,9 +367,14 @@ static int peek(const char *path, int64_t first, int64_t count, int64_t at, int6
         return summary_tensors(path, "");
     if (source_open(&s, path, split))
         return -1;
-    int status = at >= 0   ? window(&s, (uint64_t)at, (uint64_t)seq)
-                 : *format ? documents(&s, first, count)
-                           : summary(&s);
+    int status = at >= 0 || *format ? tokenizer_look_up(&s) : 0;
+    if (status) {
+        source_close(&s);
+        return status;
+    }
+    status = at >= 0   ? window(&s, (uint64_t)at, (uint64_t)seq)
+             : *format ? documents(&s, first, count)
+                       : summary(&s);
     source_close(&s);
     return status;
 }
@@ -348,10 +385,12 @@ int main(int argc, char **argv)
     const char *range = "0";
     struct flag flags[] = {
         {FLAG_CHOICE, 0, "format", &format, "text|ids|jsonl",
-         "print documents: their text, needs --tokenizer; their ids, a line each; or a JSON\n"
-         "object a line, {\"doc\":0,\"ids\":[1,...],\"text\":\"...\"}, with text if --tokenizer is "
-         "given.\nWithout --format: what the file is, counts and lengths"},
-        {FLAG_TEXT, 't', "tokenizer", &model, "MODEL", "the file that made the ids; checked"},
+         "print documents: their text; their ids, a line each; or a JSON object a line,\n"
+         "{\"doc\":0,\"ids\":[1,...],\"text\":\"...\"}, without text where no tokenizer is found.\n"
+         "Without --format: what the file is, counts and lengths"},
+        {FLAG_TEXT, 't', "tokenizer", &model, "MODEL",
+         "the file that made the ids; checked.\nDefault: the one that ttt-tokenize was given, or "
+         "one of its name beside PATH"},
         {FLAG_TEXT, 0, "doc", &range, "A..B",
          "documents A to B, counted from 0; A alone and \"A..\" begin with A"},
         {FLAG_INT, 0, "window", &at, "I",
@@ -389,8 +428,6 @@ int main(int argc, char **argv)
         misuse("--seq-length=%lld: expected a positive number", (long long)seq);
     if (count < -1)
         misuse("--count=%lld: expected a number, or -1 for all", (long long)count);
-    if (*format == 't' && !*model)
-        misuse("--format=text needs --tokenizer MODEL");
     if (*model && tokenizer_open(&tokenizer, model))
         die("%s", why());
     if (peek(*path, first, count, at, seq))

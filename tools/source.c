@@ -2,6 +2,7 @@
 #include "source.h"
 #include "manifest.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -40,6 +41,18 @@ static int offsets_open(struct source *s)
     return status;
 }
 
+/* The tokenizer's path in the options of a stream, or of a dataset that was packed from one; NULL
+   when they do not tell. Owned by the caller. */
+static char *tokenizer_file_of(const char *options)
+{
+    json_t *all = json_loads(options, 0, NULL);
+    const json_t *stream = json_object_get(all, "stream");
+    const char *path = json_string_value(json_object_get(stream ? stream : all, "tokenizer_file"));
+    char *copy = path ? strdup(path) : NULL;
+    json_decref(all);
+    return copy;
+}
+
 static int manifest_take(struct source *s)
 {
     struct manifest m;
@@ -53,6 +66,7 @@ static int manifest_take(struct source *s)
         if (f) {
             s->tokenizer = f->tokenizer;
             s->vocab_size = f->vocab_size;
+            s->tokenizer_file = tokenizer_file_of(f->options);
         }
         manifest_free(&m);
     }
@@ -84,6 +98,7 @@ int source_open(struct source *s, const char *path, const char *split)
         s->has_tokenizer = true;
         s->tokenizer = s->tok.meta.tokenizer;
         s->vocab_size = s->tok.meta.vocab_size;
+        s->tokenizer_file = status ? NULL : tokenizer_file_of(s->tok.meta.options);
     } else {
         status = npy_open(&s->ids, s->path) || offsets_open(s) || manifest_take(s) ? -1 : 0;
         if (!status && (s->ids.dims != 1 || s->ids.dtype == NPY_F4 || s->ids.dtype == NPY_F8))
@@ -100,6 +115,7 @@ void source_close(struct source *s)
     npy_close(&s->ids);
     npy_close(&s->offsets);
     free(s->path);
+    free(s->tokenizer_file);
     free(s->held);
     *s = (struct source){0};
 }

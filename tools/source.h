@@ -11,7 +11,8 @@ struct source {
     uint32_t vocab_size;  /* 0: nobody says */
     bool has_tokenizer;
     struct xxh3 tokenizer;
-    char *path; /* owned: of the array or stream */
+    char *tokenizer_file; /* owned: its path as ttt-tokenize was given it, or NULL */
+    char *path;           /* owned: of the array or stream */
     struct tok_reader tok;
     struct npy ids, offsets;
     uint64_t number, at; /* of the next document; where it begins in ids */

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -201,6 +202,21 @@ static void open_tokenizer(struct job *job)
                          .special = !strcmp(special, "text") ? SPECIAL_TEXT : SPECIAL_LITERAL};
 }
 
+/* Who made the stream, and how: the path lets ttt-peek find the tokenizer again. */
+static int describe(char *options, size_t bytes)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s}", "program", "ttt-tokenize " TTT_VERSION, "on_error",
+                          on_error, "tokenizer_file", model);
+    if (!o) /* the path is not UTF-8 */
+        o = json_pack("{s:s, s:s}", "program", "ttt-tokenize " TTT_VERSION, "on_error", on_error);
+    size_t n = o ? json_dumpb(o, options, bytes, JSON_COMPACT) : 0;
+    json_decref(o);
+    if (!n || n >= bytes)
+        return fail("--tokenizer=%s: too long a path", model);
+    options[n] = 0;
+    return 0;
+}
+
 static int open_output(struct job *job)
 {
     struct tok_meta meta = {.vocab_size = job->tokenizer.vocab_size,
@@ -210,9 +226,8 @@ static int open_output(struct job *job)
                             .special_text = job->framing.special == SPECIAL_TEXT,
                             .bos_id = bos ? job->tokenizer.bos_id : 0,
                             .eos_id = eos ? job->tokenizer.eos_id : 0};
-    snprintf(meta.options, sizeof meta.options,
-             "{\"program\":\"ttt-tokenize %s\",\"on_error\":\"%s\"}", TTT_VERSION, on_error);
-    if (tok_writer_open(&job->tok, out, &meta, compress))
+    if (describe(meta.options, sizeof meta.options) ||
+        tok_writer_open(&job->tok, out, &meta, compress))
         return -1;
     job->list_rejects = *rejects;
     if (!job->list_rejects || !writer_open(&job->rejects, rejects))

@@ -187,6 +187,21 @@ for signal in INT TERM HUP; do
     rm -f slow out.*
 done
 
+# ---- the tokenizer, found again by ttt-peek ----------------------------------------------------
+
+"$bin/ttt-tokenize" -q --tokenizer "$model" -o peek.tok - <<<'{"text":"In the beginning"}'
+peeked=$("$bin/ttt-peek" --format=jsonl peek.tok)
+if [[ $peeked == '{"doc":0,"ids":[1,'*',2],"text":"In the beginning"}' ]]; then
+    ok 'ttt-peek finds the tokenizer by itself'
+else bad 'ttt-peek finds the tokenizer by itself' "$peeked"; fi
+cp "$model" moved.model
+"$bin/ttt-tokenize" -q --tokenizer ./moved.model -o peek.tok - <<<'{"text":"In the beginning"}'
+cp "$here/tests/golden/tokenizer/cases-small.jsonl" moved.model
+if "$bin/ttt-peek" --format=text peek.tok >/dev/null 2>err ||
+    ! grep -q 'needs --tokenizer MODEL.*moved.model' err; then
+    bad 'and takes no other in its place' "$(cat err)"
+else ok 'and takes no other in its place'; fi
+
 printf '%d passed, %d failed' $passed $failed
 [[ $skipped -gt 0 ]] && printf ', %d skipped' $skipped
 echo
