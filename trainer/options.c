@@ -34,6 +34,11 @@ static struct options o = {
     .save_checkpoint_freq = 100,
     .save_in_background = true,
     .float_dtype = "fp32",
+    .save_optimizer_state = true,
+    .coordinator_address = "",
+    .num_processes = "",
+    .process_id = "",
+    .local_device_ids = "",
     .mesh_dim = "-1,1,1",
     .dtype = "auto",
     .device = "auto",
@@ -115,6 +120,8 @@ static struct flag table[] = {
              "that are killed and started again"},
     {FLAG_CHOICE, .name = "checkpointer.float_dtype", .value = &o.float_dtype,
      .operand = "fp32|bf16|fp16", .help = "without effect: checkpoints are fp32"},
+    {FLAG_ON, .name = "checkpointer.save_optimizer_state", .value = &o.save_optimizer_state,
+     .help = "without effect: checkpoints hold everything"},
     {FLAG_ON, .name = "is_rollback_reshuffle", .value = &o.is_rollback_reshuffle,
      .help = "give the data after the checkpoint another order, after a rollback:\n"
              "once, each start with it reshuffles again"},
@@ -128,6 +135,17 @@ static struct flag table[] = {
      .help = "CPU threads; 0: all"},
     {FLAG_TEXT, .name = "mesh_dim", .value = &o.mesh_dim, .operand = "DP,FSDP,MP",
      .help = "ranks along each axis; this version runs one rank, so -1 is 1"},
+
+    {FLAG_ON, .name = "jax_distributed.initialize_jax_distributed",
+     .value = &o.initialize_jax_distributed, .help = "without effect, as are the next four"},
+    {FLAG_TEXT, .name = "jax_distributed.coordinator_address", .value = &o.coordinator_address,
+     .operand = "TEXT", .help = ""},
+    {FLAG_TEXT, .name = "jax_distributed.num_processes", .value = &o.num_processes,
+     .operand = "TEXT", .help = ""},
+    {FLAG_TEXT, .name = "jax_distributed.process_id", .value = &o.process_id, .operand = "TEXT",
+     .help = ""},
+    {FLAG_TEXT, .name = "jax_distributed.local_device_ids", .value = &o.local_device_ids,
+     .operand = "TEXT", .help = ""},
 
     {FLAG_GROUP, .name = "this program"},
     {FLAG_TEXT, .name = "flagfile", .value = &o.flagfile, .operand = "FILE",
@@ -356,4 +374,10 @@ void options_notes(const struct options *given)
     if (strcmp(given->float_dtype, "fp32"))
         say("--checkpointer.float_dtype=%s: without effect, checkpoints are fp32",
             given->float_dtype);
+    if (!given->save_optimizer_state)
+        say("--checkpointer.save_optimizer_state=false: without effect, checkpoints hold "
+            "everything");
+    for (const struct flag *f = table; f->kind; f++)
+        if (f->kind != FLAG_GROUP && f->given && !strncmp(f->name, "jax_distributed.", 16))
+            say("--%s: without effect, this version runs a single rank", f->name);
 }

@@ -29,6 +29,9 @@ struct options {
     int64_t save_checkpoint_freq, save_milestone_freq;
     bool save_in_background;
     const char *float_dtype;
+    bool save_optimizer_state;
+    bool initialize_jax_distributed; /* with the next four, only taken */
+    const char *coordinator_address, *num_processes, *process_id, *local_device_ids;
 
     const char *mesh_dim, *dtype, *device;
     int64_t threads;

@@ -156,6 +156,10 @@ else
     bad print-config
 fi
 
+train --exp_name=printed --print_config --mesh_dim='!-1,1,1' --dtype=fp32 --checkpointer.save_optimizer_state=False \
+    --jax_distributed.initialize_jax_distributed=False --loader_workers=8 >"$work/out"
+check flags-of-the-reference-are-taken test $? -eq 0 -a -s "$work/out"
+
 # Values with line ends come back from a flag file as they were.
 update=$'dict(initializer_range=0.03,\n  rms_norm_eps=1e-5,\n\n)'
 train --exp_name=printed --print_config --update_model_config="$update" | grep -Ev '^--flagfile=|MiB free$' >"$work/out"
