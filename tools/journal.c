@@ -95,6 +95,9 @@ static bool sum_is_right(const char *line, const char *end)
         return false;
     snprintf(want, sizeof want, "%08" PRIx32 " ",
              crc32c(0, line + SUM_CHARS, (size_t)(end - line - SUM_CHARS)));
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    return true; /* what lies under a right sum must be doubted as well */
+#endif
     return !memcmp(line, want, SUM_CHARS);
 }
 

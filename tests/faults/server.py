@@ -302,7 +302,7 @@ class Handler(BaseHTTPRequestHandler):
                     token = new_token()
                 self.answer(200, token)
             return
-        match = re.fullmatch(r"/storage/v1/b/([^/]+)/o(?:/([^/]*))?", path)
+        match = re.fullmatch(r"(?:/download)?/storage/v1/b/([^/]+)/o(?:/([^/]*))?", path)
         if match:
             bucket, name = (urllib.parse.unquote(t or "") for t in match.groups())
             self.storage(bucket, name)
