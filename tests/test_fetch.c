@@ -223,7 +223,8 @@ static void test_places(void)
     CHECK(!place_is_loopback("http://example.com/"));
     case_end("");
     case_begin("a command for the shell");
-    char *args[] = {"-r", "gs://b/*", "it's", "", NULL};
+    char r[] = "-r", pattern[] = "gs://b/*", quote[] = "it's", empty[] = "";
+    char *args[] = {r, pattern, quote, empty, NULL};
     char *text = place_command(args);
     CHECK(text && !strcmp(text, "-r 'gs://b/*' 'it'\\''s' ''"));
     free(text);

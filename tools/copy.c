@@ -21,7 +21,8 @@ static uint64_t range_bytes_for(const struct object *o, int connections)
     uint64_t bytes = MIN_RANGE;
     if (!o->ranges || o->size <= SMALL_BYTES)
         return o->size;
-    while (bytes < MAX_RANGE && bytes < o->size / (4 * (uint64_t)connections))
+    /* Eight rounds and more: the last of them may leave connections idle. */
+    while (bytes < MAX_RANGE && bytes < o->size / (8 * (uint64_t)connections))
         bytes *= 2;
     return bytes;
 }

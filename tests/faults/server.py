@@ -488,6 +488,10 @@ class Handler(BaseHTTPRequestHandler):
         elif do == "short":
             broken = max(0, length - spoil.get("by", 1))
         rate, began = spoil.get("rate", 0) if do == "slow" else float(options_rate()), time.time()
+        if obj.file and not do and not rate and not chunked:
+            with open(obj.file, "rb") as f:
+                self.note["sent"] = self.connection.sendfile(f, start, length) or 0
+            return
         sent, flip = 0, spoil.get("at", length // 2) if do == "corrupt" else -1
         step = 1 << 16 if rate else 1 << 20
         while sent < broken:
