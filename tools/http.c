@@ -18,6 +18,7 @@ enum {
     STALL_BYTES = 1024,         /* a second: slower is stalled */
     PROGRESS_BYTES = 64 << 10,  /* got by an attempt: its failure is the first in a row */
     MAX_WAIT_S = 32,
+    TELL_FROM = 5, /* in a row: people wonder why nothing moves */
     MAX_RETRY_AFTER_S = 600,
 };
 
@@ -228,6 +229,13 @@ static int add_token(struct http_private *p)
     return status;
 }
 
+/* Certificates to trust, where a site has its own: the variables that the curl program obeys. */
+static const char *trusted(void)
+{
+    const char *bundle = getenv("CURL_CA_BUNDLE"), *file = getenv("SSL_CERT_FILE");
+    return bundle && *bundle ? bundle : file && *file ? file : NULL;
+}
+
 static void set_transport(CURL *e, const struct http *h, const struct http_call *c)
 {
     bool secure = !strncmp(c->url, "https:", 6);
@@ -245,6 +253,8 @@ static void set_transport(CURL *e, const struct http *h, const struct http_call 
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, timeout_ms);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, timeout_s);
     curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
+    if (trusted())
+        curl_easy_setopt(e, CURLOPT_CAINFO, trusted());
     if (c->direct)
         curl_easy_setopt(e, CURLOPT_PROXY, "");
 }
@@ -333,7 +343,7 @@ static void retry(struct http_private *p)
     p->due_s = now_s() + wait_of(h, c);
     c->tried++;
     h->retried++;
-    if (h->tell && c->name)
+    if (c->name && (h->tell || c->tried >= TELL_FROM))
         say("%s: %s; again in %.1f s (%d of %d)", c->name, p->error, p->due_s - now_s(), c->tried,
             h->retries);
 }

@@ -51,7 +51,7 @@ struct http {
     double timeout_s;     /* to connect, and without progress */
     int64_t rate;         /* bytes a second over all calls; 0: unlimited */
     int connections;      /* how many calls at a time are expected */
-    bool tell;            /* say why a named call is made again */
+    bool tell;            /* say why a named call is made again, from the first time on */
     /* The token for an authorised call, or NULL text for none; `refused` is the one that a server
        answered with 401, or NULL. -1 with why(). */
     int (*bearer)(void *self, const char *refused, const char **token);

@@ -115,10 +115,10 @@ int transfer_object(struct transfer *p, struct object *o, const char *relative)
 
 int transfer_room(const struct transfer *p)
 {
-    struct statvfs vfs;
+    struct statvfs vfs = {0};
     char *dir = object_text(p->dest);
     /* The folder may not be there yet: its nearest one is. */
-    while (statvfs(dir, &vfs) && errno == ENOENT) {
+    while (statvfs(dir, &vfs) && errno == ENOENT && strcmp(dir, "/") && strcmp(dir, ".")) {
         char *slash = strrchr(dir, '/');
         if (slash && slash > dir)
             *slash = 0;

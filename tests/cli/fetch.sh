@@ -507,6 +507,25 @@ control reset ''
 [[ $worst -lt $bound ]] || trouble+=" $worst bytes twice, more than $bound"
 if [[ ! $trouble ]]; then ok "kill -9 at $kills moments of $copies copies: at most $worst bytes twice by one of them"; else bad 'kill -9' "$trouble"; fi
 
+# ---- TLS ---------------------------------------------------------------------------------------
+
+mkdir tls
+openssl req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.crt -days 2 -subj /CN=127.0.0.1 \
+    -addext subjectAltName=IP:127.0.0.1 2>/dev/null
+$python "$here/tests/faults/server.py" tls --tls tls.crt tls.key >tls.log 2>&1 &
+tls=$!
+for _ in {1..100}; do [[ -e tls/port ]] && break; sleep 0.1; done
+secure=https://127.0.0.1:$(<tls/port)
+curl -sf --cacert tls.crt --data-binary '{"bucket":"bkt","name":"big","size":20000001,"seed":7}' "$secure/control/put" >/dev/null
+if fetch --anonymous --retries 1 --endpoint "$secure" gs://bkt/big out 2>stderr || ! grep -qi 'certificate' stderr; then
+    bad 'a certificate that nobody vouches for' "$(<stderr)"
+else ok 'a certificate that nobody vouches for'; fi
+if CURL_CA_BUNDLE=tls.crt fetch -q -j 4 --endpoint "$secure" --token-command 'echo fixed-token' gs://bkt/big out && good out bkt/big; then
+    ok 'ranges over TLS, the certificate by CURL_CA_BUNDLE'
+else bad 'ranges over TLS, the certificate by CURL_CA_BUNDLE'; fi
+kill $tls
+rm -f out*
+
 # ---- the rest ----------------------------------------------------------------------------------
 
 began=${EPOCHREALTIME/./}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # server.py -- Google Cloud Storage as ttt-fetch meets it, on its worst days: a scripted server.
 #
-# Usage: server.py STATE [--port N]     loopback only; prints its port to STATE/port
+# Usage: server.py STATE [--tls CERT KEY]     loopback only; prints its port to STATE/port
 #
 # Buckets are folders of STATE/buckets; a bucket's objects are set by POST /control/put with a JSON
 # body, so that names need not be names of files:
@@ -23,7 +23,7 @@
 #   slow rate          bytes a second
 #   garbage            something that is not HTTP
 #   redirect to        302 to another address
-import base64, email.utils, gzip, hashlib, json, os, re, socket, subprocess, sys, tempfile
+import base64, email.utils, gzip, hashlib, json, os, re, socket, ssl, subprocess, sys, tempfile
 import threading, time, urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -551,8 +551,11 @@ class Server(ThreadingHTTPServer):
 
 
 def main():
-    port = int(sys.argv[3]) if "--port" in sys.argv else 0
-    server = Server(("127.0.0.1", port), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
+    if "--tls" in sys.argv:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*sys.argv[3:5])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     with open(os.path.join(STATE, "port.new"), "w") as f:
         f.write(f"{server.server_address[1]}\n")
     os.rename(os.path.join(STATE, "port.new"), os.path.join(STATE, "port"))
