@@ -35,7 +35,7 @@ CWARN    = $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 ifdef CI
 WARN    += -Werror
 endif
-DEFS     = -D_GNU_SOURCE -DTTT_VERSION='"$(VERSION)"' -DTTT_BUILD='"$(BUILD)"'
+DEFS     = -D_GNU_SOURCE -DTTT_BUILD='"$(BUILD)"'
 OPT      = -O2 -g
 CFLAGS   = -std=c11 $(OPT) $(CWARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
 # Kernels on the CPU: OpenMP, no -ffast-math; loops ask for reassociation with `omp simd`, and a
@@ -177,12 +177,12 @@ test:
 
 # ---- rules -------------------------------------------------------------------------------------
 
-# Objects are made again when how they are made has changed; of the version only the label is.
+# Objects are made again when how they are made has changed.
 HOW := $(CC) $(CXX) $(CFLAGS) $(CFLAGS.kernels) $(CXXFLAGS)
 ifeq ($(BACKEND),cuda)
 HOW += $(NVCC) $(NVFLAGS)
 endif
-HOW := $(filter-out -Werror -DTTT_VERSION=%,$(HOW))
+HOW := $(filter-out -Werror,$(HOW))
 ifneq ($(HOW),$(file <$B/obj/how))
 $(shell mkdir -p $B/obj)
 $(file >$B/obj/how,$(HOW))
@@ -237,6 +237,13 @@ $B/obj/%.cu.o: %.cu $B/obj/how
 	@mkdir -p $(@D)
 	$(NVCC) $(NVFLAGS) -Ikernels -Ikernels/cuda -c $< -o $@
 endif
+
+# The version is in one object, so that a commit makes nothing else again.
+ifneq ($(VERSION),$(file <$B/obj/version))
+$(file >$B/obj/version,$(VERSION))
+endif
+$B/obj/formats/version.c.o: $B/obj/version
+$B/obj/formats/version.c.o: DEFS += -DTTT_VERSION='"$(VERSION)"'
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 

@@ -1,6 +1,7 @@
 /* flags.c -- parse flags, print help and write config files from one table. */
 #include "flags.h"
 #include "report.h"
+#include "version.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -296,7 +297,7 @@ static int parse_long(const struct program *p, char **argv)
     if (!strcmp(name, "help"))
         help(p);
     if (!strcmp(name, "version")) {
-        printf("%s %s (%s build)\n", p->name, TTT_VERSION, TTT_BUILD);
+        printf("%s %s (%s build)\n", p->name, version_text(), TTT_BUILD);
         exit(finish(0));
     }
     struct flag *f = flag_find(p, name);

@@ -1,6 +1,7 @@
 /* http.c -- HTTP calls over many connections at once: ranges, deadlines, retries with jitter. */
 #include "http.h"
 #include "report.h"
+#include "version.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
@@ -275,7 +276,9 @@ static int attempt(struct http_private *p)
     curl_easy_reset(e);
     set_transport(e, p->owner, c);
     curl_easy_setopt(e, CURLOPT_URL, c->url);
-    curl_easy_setopt(e, CURLOPT_USERAGENT, "ttt-fetch/" TTT_VERSION);
+    char agent[128];
+    snprintf(agent, sizeof agent, "ttt-fetch/%s", version_text());
+    curl_easy_setopt(e, CURLOPT_USERAGENT, agent); /* copied */
     curl_easy_setopt(e, CURLOPT_PRIVATE, p);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, p->error);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, head_line);

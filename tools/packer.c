@@ -1,6 +1,7 @@
 /* packer.c -- a dataset directory being written. */
 #include "packer.h"
 #include "report.h"
+#include "version.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -104,7 +105,7 @@ struct manifest_file packer_line(const struct packer_plan *plan, int split, cons
         .options = options,
         .seed = plan->given ? -1 : plan->split_seed,
         .source = plan->source[split],
-        .version = TTT_VERSION,
+        .version = version_text(),
     };
 }
 

@@ -6,6 +6,7 @@
 #include "rejects.h"
 #include "report.h"
 #include "tok.h"
+#include "version.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -205,10 +206,11 @@ static void open_tokenizer(struct job *job)
 /* Who made the stream, and how: the path lets ttt-peek find the tokenizer again. */
 static int describe(char *options, size_t bytes)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s}", "program", "ttt-tokenize " TTT_VERSION, "on_error",
-                          on_error, "tokenizer_file", model);
+    json_t *o = json_pack("{s:s+, s:s, s:s}", "program", "ttt-tokenize ", version_text(),
+                          "on_error", on_error, "tokenizer_file", model);
     if (!o) /* the path is not UTF-8 */
-        o = json_pack("{s:s, s:s}", "program", "ttt-tokenize " TTT_VERSION, "on_error", on_error);
+        o = json_pack("{s:s+, s:s}", "program", "ttt-tokenize ", version_text(), "on_error",
+                      on_error);
     size_t n = o ? json_dumpb(o, options, bytes, JSON_COMPACT) : 0;
     json_decref(o);
     if (!n || n >= bytes)

@@ -4,6 +4,7 @@
 #include "report.h"
 #include "run.h"
 #include "run_memory.h"
+#include "version.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -202,7 +203,7 @@ static void print_params(FILE *to, const struct run *r)
 static void print_version(FILE *to, const struct run *r)
 {
     (void)r;
-    fprintf(to, "ttt-train %s, %s build\n%s\n", TTT_VERSION, TTT_BUILD, device_describe());
+    fprintf(to, "ttt-train %s, %s build\n%s\n", version_text(), TTT_BUILD, device_describe());
 }
 
 static int describe(const struct run *r)

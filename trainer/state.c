@@ -3,6 +3,7 @@
 #include "arrays.h"
 #include "file.h"
 #include "rundir.h"
+#include "version.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -49,7 +50,7 @@ static json_t *to_json(const struct state *s)
         data = json_null();
     }
     return json_pack("{s:i, s:s, s:I, s:b, s:f, s:o, s:o, s:O}", "format", (int)FORMAT, "version",
-                     TTT_VERSION, "step", (json_int_t)s->step, "milestone", (int)s->milestone,
+                     version_text(), "step", (json_int_t)s->step, "milestone", (int)s->milestone,
                      "elapsed_s", s->elapsed_s, "data", data, "config", config_to_json(&s->config),
                      "flags", s->flags);
 }
