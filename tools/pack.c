@@ -438,8 +438,11 @@ int main(int argc, char **argv)
         {FLAG_INT, 0, "pad-id", &j.pad_id, "ID", "of padding; -1 is EOS"},
         {FLAG_GROUP, 0, "means"},
         {FLAG_TEXT, 0, "shard", &shard, "I/N",
-         "write part I of 0 .. N-1 of every array, beside programs that write the others, from\n"
-         "the same streams; whoever ends last makes the dataset whole. Bytes do not depend on N"},
+         "write part I of 0 .. N-1 of every array into the files that all N programs share, at\n"
+         "its final place. All N are given the same streams, in the same order, and run in any\n"
+         "order, at once, on any machines that see the folder; none waits for another. Whoever\n"
+         "ends last names the files and writes the manifest. A part that is whole is left alone,\n"
+         "one that was killed is run again. The bytes do not depend on N"},
         {FLAG_SIZE, 'm', "memory", &j.memory, "SIZE",
          "the program holds no more than this; the bytes written do not depend on it"},
         {FLAG_TEXT, 0, "tmp", &plan->tmp, "DIR",
@@ -463,7 +466,9 @@ int main(int argc, char **argv)
                     "ttt-pack -o data --tokenizer-name meta-llama/Llama-2-7b-hf \\\n"
                     "    --train=train.tok --validation=validation.tok --test=test.tok\n"
                     "ttt-pack -o data --tokenizer-name gpt2 --format=llmc --from=nanogpt \\\n"
-                    "    --vocab-size=50257 train.bin",
+                    "    --vocab-size=50257 train.bin\n"
+                    "for i in 0 1 2 3; do ttt-pack -o data --tokenizer-name gpt2 --shard $i/4 \\\n"
+                    "    part-*.tok & done; wait",
         .flags = flags,
     };
     int count;

@@ -178,7 +178,10 @@ static int span_open(struct shards_span *p, const char *path, enum npy_dtype dty
     p->at = sizeof header + first * item;
     if (!p->fd || !p->held)
         return fail("%s: cannot be opened: %s", path, strerror(errno));
-    if (ftruncate(p->fd - 1, (off_t)size))
+    /* Room for all of it now, so that a full disk shows before the work, where the file system can
+       reserve. */
+    if (fallocate(p->fd - 1, 0, 0, (off_t)size) &&
+        (errno == ENOSPC || errno == EFBIG || errno == EDQUOT || ftruncate(p->fd - 1, (off_t)size)))
         return fail("%s: %s: %" PRIu64 " bytes are needed", path, strerror(errno), size);
     return span_write(p, header, sizeof header, 0);
 }
