@@ -1,6 +1,7 @@
 /* reference.c -- our parameters and moments in the reference's checkpoints, both ways. */
 #include "reference.h"
 #include "device.h"
+#include "floats.h"
 #include "match.h"
 
 #include <inttypes.h>
@@ -262,18 +263,6 @@ void reference_free(struct tensor *list, int count)
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-static void widen(float *to, const uint8_t *from, size_t count, enum tensor_dtype dtype)
-{
-    if (dtype == TENSOR_F32) {
-        memcpy(to, from, count * sizeof *to);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits = (uint32_t)le16(from + 2 * i) << 16;
-        memcpy(&to[i], &bits, sizeof bits);
-    }
-}
-
 static int check_entry(const struct entry *e, const struct tensor *want, const struct tensor *have,
                        const char *path)
 {
@@ -290,7 +279,7 @@ static int check_entry(const struct entry *e, const struct tensor *want, const s
                     path, match_name(name, have->name), count_in(have), e->count);
     float zero = 0;
     if (e->kind == ZERO)
-        widen(&zero, have->data, 1, have->dtype);
+        floats_widen(&zero, have->data, 1, have->dtype);
     if (zero == 0)
         return 0;
     return fail("%s: tensor %s is not zero: an Adafactor that factors, which the reference's does "
@@ -339,7 +328,8 @@ static int each_piece(const struct listing *l, int i, float *piece,
 static int read_piece(const struct entry *e, size_t at, size_t n, float *piece, void *arg)
 {
     const struct tensor *t = arg;
-    widen(piece, (const uint8_t *)t->data + at * tensor_element_bytes(t->dtype), n, t->dtype);
+    floats_widen(piece, (const uint8_t *)t->data + at * tensor_element_bytes(t->dtype), n,
+                 t->dtype);
     device_put(e->at + at, piece, n * sizeof *piece);
     return 0;
 }
@@ -372,23 +362,6 @@ int reference_load(const struct reference *r, struct params *p, const struct fla
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
-/* In place; bf16 halves the bytes. A NaN stays one. */
-static size_t narrow(float *piece, size_t n, enum tensor_dtype dtype)
-{
-    if (dtype == TENSOR_F32)
-        return n * sizeof *piece;
-    uint8_t *to = (uint8_t *)piece;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &piece[i], sizeof bits);
-        bool nan = (bits & 0x7fffffff) > 0x7f800000;
-        uint16_t half =
-            (uint16_t)(nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-        memcpy(to + 2 * i, &half, sizeof half);
-    }
-    return n * sizeof(uint16_t);
-}
-
 struct target {
     struct flax_writer w;
     enum tensor_dtype dtype;
@@ -403,7 +376,7 @@ static int write_piece(const struct entry *e, size_t at, size_t n, float *piece,
         memset(piece, 0, n * sizeof *piece);
     else
         device_get(piece, e->at + at, n * sizeof *piece);
-    return flax_put(&to->w, piece, narrow(piece, n, to->dtype));
+    return flax_put(&to->w, piece, floats_narrow(piece, piece, n, to->dtype));
 }
 
 static int write_all(struct target *to, const struct listing *l, float *piece)

@@ -75,8 +75,8 @@ refuses not-msgpack 1 'not a checkpoint of the reference' in_ tests/golden/order
 refuses absent 1 'No such file' in_ "$work/absent" "$work/never"
 refuses not-ours 1 'neither a checkpoint' out tests/golden "$work/never"
 refuses one-operand 2 'two operands' in_ $state
-refuses no-direction 2 '--from=reference --to=ttt' convert $state "$work/never"
-refuses same-kind 2 '--from=reference --to=ttt' convert --from=ttt --to=ttt $state "$work/never"
+refuses no-direction 2 'expected --from and --to' convert $state "$work/never"
+refuses same-kind 2 'two different ones' convert --from=ttt --to=ttt $state "$work/never"
 refuses unknown-kind 2 'reference' convert --from=pytorch --to=ttt $state "$work/never"
 
 # Short of disk, by a limit on files: a sentence, and nothing under a final name.
@@ -90,6 +90,76 @@ check nothing-half-written test -z "$(find "$work" -name '*.part*' -o -name 'nev
 head -c 20000 $state >"$work/cut"
 refuses cut-file 1 'byte' in_ "$work/cut" "$work/never"
 check nothing-written-of-it test ! -e "$work/never/step_5"
+
+# ---- Hugging Face's directories ----------------------------------------------------------------
+
+hf=tests/golden/hf
+from_hf() { convert --from=hf --to=ttt "$@"; }
+to_hf() { convert --from=ttt --to=hf "$@"; }
+digest() { grep -o 'XXH3-128 of the parameters [0-9a-f]*' "$work/err" | sort -u | wc -l; }
+for model in linear_noconv llama_untied_hd64; do
+    check "hf-in $model" from_hf $hf/$model "$work/of-$model"
+    check "hf-out $model" to_hf "$work/of-$model" "$work/hf-$model"
+    check "hf-same-bytes $model" cmp $hf/$model/model.safetensors "$work/hf-$model/model.safetensors"
+    check "hf-to-reference $model" convert --from=hf --to=reference $hf/$model "$work/streamed"
+    heads=$(jq .num_attention_heads $hf/$model/config.json)
+    check "reference-to-hf $model" convert --from=reference --to=hf "$work/streamed" "$work/back-$model" \
+        --update_model_config="dict(num_attention_heads=$heads, ttt_base_lr=1.0)"
+    check "hf-by-reference $model" cmp $hf/$model/model.safetensors "$work/back-$model/model.safetensors"
+done
+check counts-told says '25 tensors, .* bytes of fp32 in 1 file\|12 tensors, .* bytes of fp32 in 1 file'
+check one-checksum test "$(digest)" = 1
+check hf-step from_hf $hf/linear_noconv "$work/stepped-hf" --step=77
+check hf-step-taken test "$(cat "$work/stepped-hf/latest")" = step_77
+check hf-bf16 to_hf "$work/of-linear_noconv" "$work/bf16" --dtype=bf16
+check hf-bf16-told test "$(jq -r .torch_dtype "$work/bf16/config.json")" = bfloat16
+check hf-bf16-is-half test $((2 * $(stat -c %s "$work/bf16/model.safetensors"))) -lt \
+    $(($(stat -c %s $hf/linear_noconv/model.safetensors) + 8000))
+check hf-bf16-in from_hf "$work/bf16" "$work/of-bf16"
+check hf-bf16-there-and-back to_hf "$work/of-bf16" "$work/bf16-again" --dtype=bf16
+check hf-bf16-same-bytes cmp "$work/bf16/model.safetensors" "$work/bf16-again/model.safetensors"
+check hf-f16 to_hf "$work/of-bf16" "$work/f16" --dtype=f16
+check hf-cut to_hf "$work/of-linear_noconv" "$work/cut-up" --max_shard_bytes=30K
+check hf-cut-index test "$(jq -r '.weight_map | map(.) | unique | length' "$work/cut-up/model.safetensors.index.json")" = \
+    "$(find "$work/cut-up" -name 'model-*.safetensors' | wc -l)"
+check hf-cut-in from_hf "$work/cut-up" "$work/of-cut"
+check hf-cut-same cmp "$work/of-cut/step_1/params.safetensors" "$work/of-linear_noconv/step_1/params.safetensors"
+
+# config FILTER: a copy of a model whose config.json is changed by jq.
+config() {
+    rm -rf "$work/changed"
+    cp -r "$hf/$1" "$work/changed"
+    jq "$2" "$hf/$1/config.json" >"$work/changed/config.json"
+}
+refused_config() { # NAME MODEL FILTER WORDS
+    config "$2" "$3"
+    refuses "$1" 1 "$4" from_hf "$work/changed" "$work/never-hf"
+}
+refused_config hf-grouped-heads llama_untied_hd64 '.num_key_value_heads = 1' 'grouped heads'
+refused_config hf-bias llama_untied_hd64 '.attention_bias = true' 'attention_bias'
+refused_config hf-rope-scaling llama_untied_hd64 '.rope_scaling = {"type": "linear", "factor": 2}' 'rope_scaling'
+refused_config hf-gelu llama_untied_hd64 '.hidden_act = "gelu"' 'hidden_act'
+refused_config hf-gate-alone linear_noconv '.share_qk = false' 'share_qk'
+refused_config hf-other-family llama_untied_hd64 '.model_type = "gpt2"' 'expected ttt or llama'
+refused_config hf-quantised llama_untied_hd64 '.quantization_config = {}' 'quantization_config'
+refused_config hf-tied-by-default linear_noconv 'del(.tie_word_embeddings) | .pre_conv = true' '3 tensors missing\|4 tensors missing'
+refused_config hf-untied-missing linear_noconv '.tie_word_embeddings = false' '1 tensors missing (lm_head.weight)'
+refused_config hf-other-shape linear_noconv '.intermediate_size = 97' 'has the shape'
+config llama_untied_hd64 '.rope_parameters = {"rope_theta": .rope_theta, "rope_type": "default"} | del(.rope_theta)'
+check hf-newer-rope from_hf "$work/changed" "$work/newer"
+mkdir "$work/empty" && cp $hf/linear_noconv/config.json "$work/empty/"
+refuses hf-no-weights 1 'neither model.safetensors' from_hf "$work/empty" "$work/never-hf"
+refuses hf-no-config 1 'config.json' from_hf tests/golden "$work/never-hf"
+refuses hf-there-already 1 'is there already' to_hf "$work/of-linear_noconv" "$work/bf16"
+refuses hf-moments 1 'parameters alone' from_hf $hf/linear_noconv "$work/never-hf" --part=trainstate
+refuses f16-for-the-reference 2 'only for --to=hf' out "$work/one" "$work/never-hf" --dtype=f16
+refuses hf-disk-full 1 'File too large' limited to_hf "$work/of-linear_noconv" "$work/never-hf"
+rm "$work"/cut-up/model-00001-of-*
+refuses hf-file-of-several-lost 1 'No such file' from_hf "$work/cut-up" "$work/never-hf"
+jq '.weight_map["model.norm.weight"] = "../x"' "$work/cut-up/model.safetensors.index.json" >"$work/cut-up/i"
+mv "$work/cut-up/i" "$work/cut-up/model.safetensors.index.json"
+refuses hf-index-outside 1 'the name of a file beside it\|No such file' from_hf "$work/cut-up" "$work/never-hf"
+check hf-nothing-left test ! -e "$work/never-hf" -o -z "$(find "$work/never-hf" -type f 2>/dev/null)"
 
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]
