@@ -52,6 +52,7 @@ LIBS.tools   = -larchive
 LIBS.fetch   = -lcurl -lcrypto
 LIBS.kernels = $(or $(GOMP),-fopenmp) -ldl
 LIBS.convert = -lmsgpackc
+LIBS.generate =
 # A program needs the libraries it calls, not all that the rule names.
 LINK     = $(CC) $(SANITIZE) -Wl,--as-needed
 
@@ -123,6 +124,12 @@ CONVERT         :=
 ifeq ($(BACKEND),cpu)
 $(info ttt-convert is left out: no msgpack.h here (Debian: libmsgpack-dev))
 endif
+endif
+# A person's lines are edited where libedit is.
+HAS_EDIT    := $(shell $(CC) -E -x c -include editline/readline.h /dev/null >/dev/null 2>&1 && echo yes)
+SUPPORT.trainer := $(filter-out trainer/ask_$(if $(HAS_EDIT),plain,edit).c,$(SUPPORT.trainer))
+ifneq ($(HAS_EDIT),)
+LIBS.generate = -ledit
 endif
 ifeq ($(BACKEND),cpu)
 KERNELS  := $(wildcard kernels/cpu/*.c)
@@ -205,7 +212,7 @@ $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
 
 $(TRAINER_BIN) $(CONVERT_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(LINK) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
 $(DEVICE_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)

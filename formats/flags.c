@@ -201,10 +201,19 @@ const char *nearest(const char *wrong, const char *const *names, int count)
     return best;
 }
 
+/* Dashes and underscores within a name are one, whichever a program's own names have. */
+static bool same_name(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if (*a != *b && !(strchr("-_", *a) && strchr("-_", *b)))
+            return false;
+    return *a == *b;
+}
+
 struct flag *flag_find(const struct program *p, const char *name)
 {
     for (struct flag *f = p->flags; f->kind; f++)
-        if (f->kind != FLAG_GROUP && !strcmp(f->name, name))
+        if (f->kind != FLAG_GROUP && same_name(f->name, name))
             return f;
     return NULL;
 }

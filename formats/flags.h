@@ -64,7 +64,7 @@ void flags_write(const struct program *p, FILE *to);
 /* The value as flags_write prints it, into buf; returns buf. */
 char *flag_text(const struct flag *f, char *buf, size_t bytes);
 
-/* The entry called `name`, or NULL. */
+/* The entry called `name`, or NULL; dashes and underscores are one. */
 struct flag *flag_find(const struct program *p, const char *name);
 
 /* The nearest of `count` names to a misspelt one, or NULL when none is near. */

@@ -352,16 +352,19 @@ static void test_all_logged_rates(void)
 /* ---- samples ------------------------------------------------------------------------------- */
 
 /* How often each of 4 ids comes in 4000 draws. */
-static void draw(const struct sample_config *c, const float logits[4], int often[4])
+static void draw(const struct sample_config *c, uint64_t seed, const float logits[4], int often[4])
 {
     struct sampler s;
-    CHECK(sample_open(&s, c, 4) == 0);
+    struct sample_text t;
+    CHECK(sample_open(&s, c, 4) == 0 && sample_begin(&s, &t, seed) == 0);
+    sample_note(&t, 1);
     memset(often, 0, 4 * sizeof *often);
     for (int i = 0; i < 4000; i++) {
         int32_t id = 0;
-        CHECK(sample_pick(&s, logits, &id) == 0 && id >= 0 && id < 4);
+        CHECK(sample_pick(&s, &t, logits, &id) == 0 && id >= 0 && id < 4);
         often[id]++;
     }
+    sample_end(&t);
     sample_close(&s);
 }
 
@@ -371,31 +374,43 @@ static void test_samples(void)
     const float logits[4] = {-2.302585f, -0.6931472f, -2.302585f, -1.203973f};
     int often[4], again[4];
     case_begin("the choice of the next token");
-    draw(&(struct sample_config){.top_p = 1}, logits, often);
+    draw(&(struct sample_config){.top_p = 1}, 0, logits, often);
     CHECK(often[1] == 4000);
-    draw(&(struct sample_config){.temperature = 1, .top_p = 1}, logits, often);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1}, 0, logits, often);
     CHECK(abs(often[0] - 400) < 80 && abs(often[1] - 2000) < 130 && abs(often[3] - 1200) < 120);
-    draw(&(struct sample_config){.temperature = 1, .top_p = 1}, logits, again);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1}, 0, logits, again);
     CHECK(!memcmp(often, again, sizeof often));
-    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .seed = 1}, logits, again);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1}, 1, logits, again);
     CHECK(memcmp(often, again, sizeof often));
-    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .top_k = 2}, logits, often);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .top_k = 2}, 0, logits, often);
     CHECK(!often[0] && !often[2] && abs(often[1] - 2500) < 130);
     /* Of two alike the lower id counts as the likelier. */
-    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .top_k = 3}, logits, often);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .top_k = 3}, 0, logits, often);
     CHECK(often[0] && !often[2]);
-    draw(&(struct sample_config){.temperature = 1, .top_p = 0.4}, logits, often);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 0.4}, 0, logits, often);
     CHECK(often[1] == 4000);
-    draw(&(struct sample_config){.temperature = 1, .top_p = 0.85}, logits, often);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 0.85}, 0, logits, often);
     CHECK(often[0] && often[1] && !often[2] && often[3]);
-    draw(&(struct sample_config){.temperature = 0.5, .top_p = 1}, logits, often);
+    draw(&(struct sample_config){.temperature = 0.5, .top_p = 1}, 0, logits, often);
     CHECK(abs(often[1] - 4000 * 25 / 36) < 130); /* squares: 1, 25, 1, 9 */
+
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .min_p = 0.5}, 0, logits, often);
+    CHECK(!often[0] && often[1] && !often[2] && often[3]);
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .min_p = 1}, 0, logits, often);
+    CHECK(often[1] == 4000);
+    /* Id 1 has come: exp(2 * -0.69) is 0.25, of 0.75 in all; and halved were it positive. */
+    draw(&(struct sample_config){.temperature = 1, .top_p = 1, .repetition_penalty = 2}, 0, logits,
+         often);
+    CHECK(abs(often[1] - 4000 / 3) < 130);
+    draw(&(struct sample_config){.top_p = 1, .repetition_penalty = 2}, 0,
+         (const float[4]){1.5f, 2.9f, 1, 1}, often);
+    CHECK(often[0] == 4000);
 
     struct sampler s;
     int32_t id;
     const float broken[4] = {0, NAN, 0, 0};
     CHECK(sample_open(&s, &(struct sample_config){.temperature = 1, .top_p = 1}, 4) == 0);
-    CHECK(sample_pick(&s, broken, &id) == -1);
+    CHECK(sample_pick(&s, &(struct sample_text){0}, broken, &id) == -1);
     sample_close(&s);
     CHECK(sample_check(&(struct sample_config){.temperature = -1, .top_p = 1}) == -1);
     CHECK(sample_check(&(struct sample_config){.temperature = 1, .top_p = 0}) == -1);

@@ -1,41 +1,68 @@
 /* generate.c -- ttt-generate: text from a checkpoint, token by token. */
-#include "decode.h"
 #include "device.h"
-#include "encoder.h"
 #include "flags.h"
+#include "memory.h"
+#include "prompts.h"
 #include "report.h"
-#include "sample.h"
 #include "sibling.h"
+#include "speak.h"
 #include "state.h"
-#include "stream.h"
-#include "utf8.h"
+#include "texts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
-static const char *checkpoint, *tokenizer_path, *prompt = "", *device = "auto", *dtype = "auto";
-static int64_t tokens = 256, threads;
-static bool bos = true, echo = true, ignore_eos;
-static struct sample_config choice = {.temperature = 0.8, .top_p = 0.95};
+static const char *checkpoint, *tokenizer_path, *file, *device = "auto", *dtype = "auto";
+static const char *save_state, *load_state;
+static struct flag_list prompt, stop;
+static int64_t tokens = 256, samples = 1, batch = 1, seed, threads;
+static bool bos = true, echo = true, ignore_eos, json, interactive;
+static struct sample_config choice = {.temperature = 0.8, .top_p = 0.95, .repetition_penalty = 1};
 
 static struct flag flags[] = {
     {FLAG_TEXT, 'c', "checkpoint", &checkpoint, "DIR",
      "a run's directory (its newest checkpoint) or one step_N; needed"},
     {FLAG_TEXT, 't', "tokenizer", &tokenizer_path, "MODEL",
      "the SentencePiece BPE model file of the training data; needed"},
-    {FLAG_TEXT, 'p', "prompt", &prompt, "TEXT", "the text to go on from; - reads standard input"},
+    {FLAG_GROUP, .name = "what to go on from"},
+    {FLAG_LIST, 'p', "prompt", &prompt, "TEXT",
+     "a text, as an operand is one too; - reads all of standard input"},
+    {FLAG_TEXT, 'f', "prompts", &file, "FILE", "a prompt on each line; - is standard input"},
+    {FLAG_ON, 0, "json", &json, NULL,
+     "lines of --prompts are objects with the member \"prompt\" or \"text\", and each text\n"
+     "comes out as such a line with \"completion\", \"tokens\" and \"finish\" added"},
+    {FLAG_ON, 'i', "interactive", &interactive, NULL,
+     "talk at the terminal, each line read after all before; taken where there is no\n"
+     "prompt and standard input and output are a terminal"},
+    {FLAG_TEXT, 0, "load_state", &load_state, "FILE",
+     "go on from the memory of a text that --save_state kept"},
+    {FLAG_TEXT, 0, "save_state", &save_state, "FILE",
+     "keep what the model remembers when the prompt has been read"},
+    {FLAG_ON, 0, "bos", &bos, NULL,
+     "begin with the id of <s>, as training documents do; not after --load_state"},
+    {FLAG_GROUP, .name = "how far"},
     {FLAG_INT, 'n', "tokens", &tokens, "N", "how many tokens to add at most"},
+    {FLAG_LIST, 0, "stop", &stop, "TEXT", "end before this text; may be given again"},
     {FLAG_ON, 0, "ignore_eos", &ignore_eos, NULL, "go on after the end of a document"},
-    {FLAG_ON, 0, "bos", &bos, NULL, "begin with the id of <s>, as training documents do"},
     {FLAG_ON, 0, "echo", &echo, NULL, "print the prompt before its continuation"},
+    {FLAG_INT, 0, "samples", &samples, "N", "texts for each prompt, of seeds S, S+1, ..."},
+    {FLAG_INT, 0, "batch", &batch, "N",
+     "texts made side by side, which is faster; 1 prints each token as it comes"},
     {FLAG_GROUP, .name = "choice of the next token"},
     {FLAG_NUMBER, 0, "temperature", &choice.temperature, "X",
      "divides the logits: below 1 is more cautious; 0 takes the likeliest"},
     {FLAG_INT, 0, "top_k", &choice.top_k, "K", "only from the K likeliest; 0: from all"},
     {FLAG_NUMBER, 0, "top_p", &choice.top_p, "P",
      "only from the likeliest that together reach this probability; 1: from all"},
-    {FLAG_INT, 0, "seed", &choice.seed, "S", "the same seed gives the same text"},
+    {FLAG_NUMBER, 0, "min_p", &choice.min_p, "P",
+     "only from those at least P times as likely as the likeliest; 0: from all"},
+    {FLAG_NUMBER, 0, "repetition_penalty", &choice.repetition_penalty, "X",
+     "logits of what came before are divided by X where positive, else multiplied; 1: none"},
+    {FLAG_INT, 0, "seed", &seed, "S",
+     "the same seed gives the same text, whatever is made beside it"},
     {FLAG_GROUP, .name = "machine"},
     {FLAG_CHOICE, 0, "device", &device, "auto|cpu|cuda",
      "auto: a GPU where one is visible and a CUDA build lies beside this program"},
@@ -48,13 +75,22 @@ static struct flag flags[] = {
 
 static const struct program self = {
     .name = "ttt-generate",
+    .operands = "[PROMPT...]",
     .purpose =
         "Text from a model that ttt-train has trained. It comes on standard output as it is made,\n"
         "character by whole character; the speed is told on standard error. The model decodes\n"
-        "recurrently: memory does not grow with the text.",
+        "recurrently: with TTT, memory does not grow with the text. Without a prompt it begins a\n"
+        "document. Several texts are kept apart by lines of ---.",
     .examples =
         "  ttt-generate --checkpoint=runs/small --tokenizer=kjv.model --prompt='In the beginning'\n"
-        "  ttt-generate -c runs/small/step_300 -t kjv.model -n 1000 --temperature=0 --ignore_eos\n",
+        "  ttt-generate -c runs/small/step_300 -t kjv.model -n 1000 --temperature=0 --ignore_eos\n"
+        "  ttt-generate -c runs/small -t kjv.model --stop=. --samples=4 --batch=4 'And he said'\n"
+        "  ttt-generate -c runs/small -t kjv.model --json --prompts=in.jsonl --batch=32 "
+        ">out.jsonl\n"
+        "  ttt-generate -c runs/small -t kjv.model -n 0 --no-echo --save_state=book --prompt=- "
+        "<book.txt\n"
+        "  ttt-generate -c runs/small -t kjv.model --load_state=book 'The end of it was'\n"
+        "  ttt-generate -c runs/small -t kjv.model --interactive\n",
     .flags = flags,
 };
 
@@ -70,18 +106,30 @@ static void check_flags(void)
         misuse("--tokens=%" PRId64 ": must not be negative", tokens);
     if (threads < 0 || threads > 4096)
         misuse("--threads=%" PRId64 ": expected 0 to 4096", threads);
+    if (samples < 1 || samples > 1000000)
+        misuse("--samples=%" PRId64 ": expected 1 to 1000000", samples);
+    if (batch < 1 || batch > 65536)
+        misuse("--batch=%" PRId64 ": expected 1 to 65536", batch);
+    for (int i = 0; i < stop.count; i++)
+        if (!*stop.items[i])
+            misuse("--stop=: expected a text that is not empty");
     if (sample_check(&choice))
         misuse("%s", why());
+    if (interactive && (prompt.count || file || json))
+        misuse("--interactive takes no prompts: they are typed");
+    if (save_state && (interactive || file || prompt.count > 1 || samples > 1))
+        misuse("--save_state keeps the memory of one text: give one --prompt");
 }
 
 /* The checkpoint's model with its parameters, without what only training needs. */
-static int load(struct config *c, struct params *p)
+static int load(struct config *c, struct params *p, struct memory_owner *owner)
 {
     char dir[PATH_MAX];
     struct state s;
     if (state_find(dir, checkpoint) || state_read(&s, dir))
         return -1;
     *c = s.config;
+    owner->model = s.params;
     int64_t step = s.step;
     state_close(&s);
     if (config_check(c, 0))
@@ -94,110 +142,38 @@ static int load(struct config *c, struct params *p)
     return 0;
 }
 
-/* Standard input to its end, in *text, the caller's. */
-static int read_stdin(char **text, size_t *bytes)
+static void tell_speed(const struct texts *t)
 {
-    size_t room = 0;
-    *text = NULL;
-    *bytes = 0;
-    for (;;) {
-        if (*bytes == room) {
-            char *larger = realloc(*text, room = 2 * room + 4096);
-            if (!larger)
-                return fail("out of memory for the prompt");
-            *text = larger;
-        }
-        size_t n = fread(*text + *bytes, 1, room - *bytes, stdin);
-        *bytes += n;
-        if (n == 0)
-            return ferror(stdin) ? fail("standard input could not be read") : 0;
-    }
-}
-
-static int encode_prompt(const struct tokenizer *t, struct ids *ids)
-{
-    struct encoder e;
-    char *read = NULL;
-    const char *text = prompt;
-    size_t bytes = strlen(prompt), bad;
-    int rc = 0;
-    if (!strcmp(prompt, "-")) {
-        rc = read_stdin(&read, &bytes);
-        text = read;
-    }
-    if (!rc && !utf8_valid(text, bytes, &bad))
-        rc = fail("the prompt is not UTF-8: byte %zu", bad);
-    if (!rc && (rc = encoder_open(&e, t)) == 0) {
-        /* Control ids in a prompt would be an outsider's way to end the document. */
-        rc = encoder_document(&e, text, bytes, (struct framing){bos, false, SPECIAL_TEXT}, ids);
-        encoder_close(&e);
-    }
-    free(read);
-    if (!rc && ids->count == 0)
-        rc = fail("there is nothing to begin with: give a --prompt, or let it --bos");
-    return rc;
-}
-
-/* ---- the text ----------------------------------------------------------------------------- */
-
-struct speed {
-    size_t read, made;
-    double read_s, made_s;
-};
-
-static int generate(struct decode *d, struct sampler *sampler, const struct tokenizer *t,
-                    const struct ids *ids, struct speed *speed)
-{
-    struct stream out = {.t = t, .to = stdout};
-    float *logits = calloc((size_t)d->config.vocab_size, sizeof *logits);
-    if (!logits)
-        return fail("out of memory for the logits");
-    double began_s = now_s();
-    int rc = 0;
-    for (size_t i = 0; i < ids->count && !rc; i++) {
-        int32_t id = (int32_t)ids->id[i];
-        rc = decode_step(d, &id, i + 1 == ids->count && tokens ? logits : NULL);
-        if (!rc && echo)
-            rc = stream_put(&out, ids->id[i]);
-        else if (!rc)
-            tokenizer_decode(t, &ids->id[i], 1, &out.begun, NULL, 0);
-    }
-    speed->read = ids->count;
-    speed->read_s = now_s() - began_s;
-    began_s = now_s();
-    for (int64_t i = 0; i < tokens && !rc; i++) {
-        int32_t id;
-        rc = sample_pick(sampler, logits, &id);
-        if (rc || ((uint32_t)id == t->eos_id && !ignore_eos))
-            break;
-        rc = stream_put(&out, (uint32_t)id);
-        speed->made++;
-        if (!rc && i + 1 < tokens)
-            rc = decode_step(d, &id, logits);
-    }
-    speed->made_s = now_s() - began_s;
-    if (!rc)
-        rc = stream_end(&out);
-    free(logits);
-    return rc;
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    say("%" PRIu64 " tokens read at %.1f tokens/s, %" PRIu64 " made at %.1f tokens/s, peak memory "
+        "%.0f MiB",
+        t->read, (double)t->read / (t->read_s > 0 ? t->read_s : 1), t->made,
+        (double)t->made / (t->made_s > 0 ? t->made_s : 1), (double)used.ru_maxrss / 1024);
 }
 
 int main(int argc, char **argv)
 {
     struct config config;
     struct params params = {0};
-    struct decode decode = {0};
-    struct sampler sampler = {0};
+    struct memory memory = {0};
+    struct texts texts = {0};
     struct tokenizer tokenizer = {0};
-    struct ids ids = {0};
-    struct speed speed = {0};
+    struct memory_owner owner;
     char **as_given = malloc(sizeof *as_given * ((size_t)argc + 1));
     if (!as_given)
         die("out of memory");
     memcpy(as_given, argv, sizeof *as_given * ((size_t)argc + 1));
     char **operands = flags_parse(argc, argv, &self, NULL);
-    if (*operands)
-        misuse("%s: no operand is expected; a prompt is given by --prompt", *operands);
+    struct flag *prompt_flag = flag_find(&self, "prompt");
+    for (; *operands; operands++)
+        if (flag_set(prompt_flag, *operands))
+            die("%s", why());
+    bool none = !prompt.count && !file;
+    if (none && !json && !save_state && isatty(0) && isatty(1))
+        interactive = true;
+    if (none && !interactive && flag_set(prompt_flag, ""))
+        die("%s", why());
     check_flags();
     if (sibling_exec(self.name, as_given, device, dtype))
         die("%s", why());
@@ -206,28 +182,45 @@ int main(int argc, char **argv)
     const char *closed = device_open((int)threads);
     if (closed)
         die("%s", closed);
-    if (tokenizer_open(&tokenizer, tokenizer_path) || load(&config, &params))
+    if (tokenizer_open(&tokenizer, tokenizer_path) || load(&config, &params, &owner))
         die("%s", why());
+    owner.tokenizer = tokenizer.hash;
     if (tokenizer.vocab_size > (uint32_t)config.vocab_size)
         die("%s: has %" PRIu32 " ids, and the model %d: it was trained with another tokenizer",
             tokenizer_path, tokenizer.vocab_size, config.vocab_size);
-    if (encode_prompt(&tokenizer, &ids) ||
-        decode_open(&decode, &config, &params, 1, (int64_t)ids.count + tokens) ||
-        sample_open(&sampler, &choice, (int)tokenizer.vocab_size))
+    struct texts_config how = {
+        .tokens = tokens,
+        .eos_id = ignore_eos ? TOKENIZER_NONE : tokenizer.eos_id,
+        .stops = stop.count ? &stop : NULL,
+    };
+    if ((load_state && memory_open(&memory, load_state, &owner, &config)) ||
+        texts_open(&texts, &how, &config, &params, &choice, (int)tokenizer.vocab_size))
         die("%s", why());
-    int rc = generate(&decode, &sampler, &tokenizer, &ids, &speed);
-    /* The text ends its line, so that what comes after it does not stand in it. */
-    if (putchar('\n') == EOF && !rc)
-        rc = fail("the text could not be written");
+    struct speak speak = {
+        .texts = &texts,
+        .tokenizer = &tokenizer,
+        .owner = &owner,
+        .memory = load_state ? &memory : NULL,
+        .memory_path = load_state,
+        .save_path = save_state,
+        .bos = bos && !load_state,
+        .echo = echo,
+        .json = json,
+        .samples = samples,
+        .batch = (int)batch,
+        .seed = (uint64_t)seed,
+    };
+    struct prompts from;
+    int rc = interactive ? speak_with_person(&speak)
+             : prompts_open(&from, prompt.items, prompt.count, file, json)
+                 ? -1
+                 : speak_prompts(&speak, &from);
     if (rc)
         die("%s", why());
-    say("%zu tokens read at %.1f tokens/s, %zu made at %.1f tokens/s", speed.read,
-        (double)speed.read / (speed.read_s > 0 ? speed.read_s : 1), speed.made,
-        (double)speed.made / (speed.made_s > 0 ? speed.made_s : 1));
+    tell_speed(&texts);
 
-    ids_free(&ids);
-    sample_close(&sampler);
-    decode_close(&decode);
+    memory_close(&memory);
+    texts_close(&texts);
     params_close(&params);
     tokenizer_close(&tokenizer);
     device_close();

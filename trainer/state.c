@@ -245,7 +245,7 @@ static int read_members(struct state *s, json_t *root, const char *step_dir)
     if (config_load(&s->config, "125m") || config_from_json(&s->config, config, path))
         return -1;
     s->has_moments = json_object_get(json_object_get(root, "files"), MOMENTS);
-    return read_data(&s->data, root, step_dir) || read_file(root, step_dir, PARAMS, &unused) ||
+    return read_data(&s->data, root, step_dir) || read_file(root, step_dir, PARAMS, &s->params) ||
                    (s->has_moments && read_file(root, step_dir, MOMENTS, &unused))
                ? -1
                : 0;

@@ -34,7 +34,8 @@ struct state_data {
 struct state {
     int64_t step;
     bool milestone;   /* to be kept when newer ones are whole */
-    bool has_moments; /* set by state_read */
+    bool has_moments; /* set by state_read, as is the next */
+    struct xxh3 params; /* of params.safetensors */
     double elapsed_s; /* the run took so far */
     struct state_data data;
     struct config config;

@@ -1,8 +1,9 @@
-/* stream.c -- ids to text on a stream as they come, never half a character. */
+/* stream.c -- ids to text as they come, never half a character, up to a text that ends it. */
 #include "stream.h"
 #include "utf8.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Bytes of the character that `first` begins, 1 for what begins none. */
@@ -31,7 +32,22 @@ static bool may_grow(const struct stream *s)
     return false;
 }
 
-/* Write all of held that is decided, and with `all` the rest too. */
+static int append(struct stream *s, const void *text, size_t bytes)
+{
+    if (s->room < s->bytes + bytes) {
+        size_t room = 2 * (s->bytes + bytes) + 64;
+        char *larger = realloc(s->text, room);
+        if (!larger)
+            return fail("out of memory for the text");
+        s->text = larger;
+        s->room = room;
+    }
+    memcpy(s->text + s->bytes, text, bytes);
+    s->bytes += bytes;
+    return 0;
+}
+
+/* Move all of held that is decided to the text, and with `all` the rest too. */
 static int drain(struct stream *s, bool all)
 {
     while (s->held_bytes) {
@@ -39,20 +55,59 @@ static int drain(struct stream *s, bool all)
         size_t n = utf8_next(s->held, s->held + s->held_bytes, &code);
         if (code == UTF8_BAD && !all && may_grow(s))
             return 0;
-        const void *text = code == UTF8_BAD ? (const void *)"\xEF\xBF\xBD" : s->held;
-        size_t bytes = code == UTF8_BAD ? 3 : n;
-        if (fwrite(text, 1, bytes, s->to) != bytes)
-            return fail("the text could not be written: %s", strerror(errno));
+        bool bad = code == UTF8_BAD;
+        if (append(s, bad ? (const void *)"\xEF\xBF\xBD" : s->held, bad ? 3 : n))
+            return -1;
         s->held_bytes -= n;
         memmove(s->held, s->held + n, s->held_bytes);
     }
     return 0;
 }
 
+/* Cut the text where the first stop begins, and move `watched` to where one may still begin. */
+static void watch(struct stream *s)
+{
+    for (; s->watched < s->bytes; s->watched++) {
+        size_t left = s->bytes - s->watched;
+        bool may_begin = false;
+        for (int i = 0; i < s->stops->count; i++) {
+            const char *stop = s->stops->items[i];
+            size_t length = strlen(stop), n = left < length ? left : length;
+            if (memcmp(s->text + s->watched, stop, n))
+                continue;
+            if (n == length) {
+                s->bytes = s->watched;
+                s->stopped = true;
+                return;
+            }
+            may_begin = true;
+        }
+        if (may_begin)
+            return;
+    }
+}
+
+/* Let out what is decided, with `all` the rest too. */
+static int let_out(struct stream *s, bool all)
+{
+    if (s->stops)
+        watch(s);
+    if (!s->stops || all || s->stopped)
+        s->watched = s->bytes;
+    if (!s->to)
+        return 0;
+    if (fwrite(s->text, 1, s->watched, s->to) != s->watched || fflush(s->to))
+        return fail("the text could not be written: %s", strerror(errno));
+    s->bytes -= s->watched;
+    memmove(s->text, s->text + s->watched, s->bytes);
+    s->watched = 0;
+    return 0;
+}
+
 int stream_put(struct stream *s, uint32_t id)
 {
     size_t whole;
-    if (id >= s->t->vocab_size)
+    if (id >= s->t->vocab_size || s->stopped)
         return 0;
     const uint8_t *text = tokenizer_bytes(s->t, id, &whole);
     /* What decoding drops is the dummy blank, from the front. */
@@ -63,14 +118,23 @@ int stream_put(struct stream *s, uint32_t id)
         if (drain(s, false))
             return -1;
     }
-    if (fflush(s->to))
-        return fail("the text could not be written: %s", strerror(errno));
-    return 0;
+    return let_out(s, false);
+}
+
+void stream_skip(struct stream *s, uint32_t id)
+{
+    tokenizer_decode(s->t, &id, 1, &s->begun, NULL, 0);
 }
 
 int stream_end(struct stream *s)
 {
-    if (drain(s, true))
+    if (!s->stopped && drain(s, true))
         return -1;
-    return fflush(s->to) ? fail("the text could not be written: %s", strerror(errno)) : 0;
+    return let_out(s, true);
+}
+
+void stream_close(struct stream *s)
+{
+    free(s->text);
+    *s = (struct stream){0};
 }

@@ -1,0 +1,237 @@
+/* texts.c -- texts that go on side by side, token by token. */
+#include "texts.h"
+#include "report.h"
+
+#include <stdlib.h>
+
+const char *text_end_name(enum text_end e)
+{
+    static const char *const names[] = {"goes on", "eos", "stop", "length", "interrupted"};
+    return names[e];
+}
+
+void text_close(struct text *t)
+{
+    ids_free(&t->ids);
+    ids_free(&t->told);
+    sample_end(&t->chance);
+    stream_close(&t->out);
+    *t = (struct text){0};
+}
+
+static int tell(struct ids *to, uint32_t id)
+{
+    if (to->count == to->room) {
+        size_t room = 2 * to->room + 256;
+        uint32_t *larger = realloc(to->id, room * sizeof *larger);
+        if (!larger)
+            return fail("out of memory for the tokens of a text");
+        to->id = larger;
+        to->room = room;
+    }
+    to->id[to->count++] = id;
+    return 0;
+}
+
+int text_remember(struct text *t, const struct memory *m)
+{
+    t->out.begun = true;
+    for (size_t i = 0; i < m->count; i++) {
+        sample_note(&t->chance, (uint32_t)m->id[i]);
+        if (t->keeps && tell(&t->told, (uint32_t)m->id[i]))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- open and close ----------------------------------------------------------------------- */
+
+int texts_open(struct texts *t, const struct texts_config *c, const struct config *model,
+               struct params *p, const struct sample_config *choice, int vocab)
+{
+    *t = (struct texts){.config = *c, .model = model, .params = p};
+    return sample_open(&t->sampler, choice, vocab);
+}
+
+static void close_batch(struct texts *t)
+{
+    decode_close(&t->decode);
+    free(t->logits);
+    free(t->input);
+    t->logits = NULL;
+    t->input = NULL;
+}
+
+void texts_close(struct texts *t)
+{
+    close_batch(t);
+    sample_close(&t->sampler);
+    *t = (struct texts){0};
+}
+
+int texts_begin(struct texts *t, int batch, int64_t capacity, const struct memory *m,
+                const char *path)
+{
+    size_t rows = (size_t)batch, vocab = (size_t)t->model->vocab_size;
+    bool room = !t->decode.capacity || t->decode.capacity >= capacity;
+    if (t->decode.batch == batch && room) {
+        decode_begin(&t->decode);
+    } else {
+        close_batch(t);
+        t->logits = malloc(rows * vocab * sizeof *t->logits);
+        t->input = malloc(rows * sizeof *t->input);
+        if (!t->logits || !t->input)
+            return fail("out of memory for the logits of %d texts", batch);
+        if (decode_open(&t->decode, t->model, t->params, batch, capacity))
+            return -1;
+    }
+    t->fresh = m;
+    for (size_t row = 0; m && row < rows; row++)
+        memcpy(t->logits + row * vocab, m->logits, vocab * sizeof *t->logits);
+    return m ? memory_load(m, &t->decode, path) : 0;
+}
+
+/* ---- a token of every text ------------------------------------------------------------------ */
+
+static bool reads(const struct text *one)
+{
+    return one->read < one->ids.count;
+}
+
+/* The next of what a text has to read. */
+static int take(struct text *one, int32_t *id)
+{
+    uint32_t next = one->ids.id[one->read++];
+    *id = (int32_t)next;
+    sample_note(&one->chance, next);
+    if (one->echo)
+        return stream_put(&one->out, next);
+    stream_skip(&one->out, next);
+    return 0;
+}
+
+/* The model reads a token of every text; what has ended reads anything. */
+static int feed(struct texts *t, struct text *list)
+{
+    int batch = t->decode.batch, reading = 0, making = 0, wanted = 0;
+    double began_s = now_s();
+    for (int i = 0; i < batch; i++) {
+        struct text *one = &list[i];
+        t->input[i] = 0;
+        if (one->end)
+            continue;
+        if (reads(one)) {
+            reading++;
+            if (take(one, &t->input[i]))
+                return -1;
+        } else {
+            making++;
+            t->input[i] = one->last;
+            one->pending = false;
+        }
+        if (one->keeps && tell(&one->told, (uint32_t)t->input[i]))
+            return -1;
+        wanted += !reads(one);
+    }
+    if (decode_step(&t->decode, t->input, wanted ? t->logits : NULL))
+        return -1;
+    t->fresh = wanted;
+    double share = (now_s() - began_s) / (reading + making);
+    t->read += (uint64_t)reading;
+    t->made += (uint64_t)making;
+    t->read_s += share * reading;
+    t->made_s += share * making;
+    return 0;
+}
+
+/* Choose a text's next token, unless it has come to its end. */
+static int choose(struct texts *t, struct text *one, const float *logits)
+{
+    const struct texts_config *c = &t->config;
+    if (one->made >= c->tokens) {
+        one->end = TEXT_LENGTH;
+        return 0;
+    }
+    one->out.stops = c->stops;
+    if (sample_pick(&t->sampler, &one->chance, logits, &one->last))
+        return -1;
+    one->pending = true;
+    if ((uint32_t)one->last == c->eos_id) {
+        one->end = TEXT_EOS;
+        return 0;
+    }
+    sample_note(&one->chance, (uint32_t)one->last);
+    if (stream_put(&one->out, (uint32_t)one->last))
+        return -1;
+    one->made++;
+    one->end = one->out.stopped ? TEXT_STOP : one->made == c->tokens ? TEXT_LENGTH : TEXT_GOES_ON;
+    return 0;
+}
+
+static bool interrupted(const struct texts *t)
+{
+    return t->config.interrupt && *t->config.interrupt;
+}
+
+int texts_save(struct texts *t, struct text *one, const struct memory_owner *owner,
+               const char *path)
+{
+    while (reads(one))
+        if (feed(t, one))
+            return -1;
+    if (!t->fresh || !one->told.count)
+        return fail("%s: there is no text yet to remember", path);
+    if (memory_save(path, owner, &t->decode, 0, one->told.id, one->told.count, t->logits))
+        return -1;
+    say("%s: the memory of %zu tokens", path, one->told.count);
+    return 0;
+}
+
+int texts_run(struct texts *t, struct text *list)
+{
+    size_t vocab = (size_t)t->model->vocab_size;
+    for (;;) {
+        int going = 0;
+        for (int i = 0; i < t->decode.batch; i++) {
+            struct text *one = &list[i];
+            if (interrupted(t) && !one->end)
+                one->end = TEXT_INTERRUPTED;
+            if (!one->end && !reads(one) && choose(t, one, t->logits + (size_t)i * vocab))
+                return -1;
+            going += !one->end;
+        }
+        if (!going)
+            break;
+        if (feed(t, list))
+            return -1;
+    }
+    for (int i = 0; i < t->decode.batch; i++)
+        if (stream_end(&list[i].out))
+            return -1;
+    return 0;
+}
+
+int texts_go_on(struct text *one, struct ids *ids)
+{
+    struct ids rest = {0};
+    rest.room = one->ids.count - one->read + 1 + ids->count;
+    rest.id = malloc(rest.room * sizeof *rest.id);
+    if (!rest.id)
+        return fail("out of memory for the text");
+    for (size_t i = one->read; i < one->ids.count; i++)
+        rest.id[rest.count++] = one->ids.id[i];
+    if (one->pending)
+        rest.id[rest.count++] = (uint32_t)one->last;
+    for (size_t i = 0; i < ids->count; i++)
+        rest.id[rest.count++] = ids->id[i];
+    ids_free(&one->ids);
+    ids_free(ids);
+    one->ids = rest;
+    one->read = 0;
+    one->pending = false;
+    one->made = 0;
+    one->end = TEXT_GOES_ON;
+    one->out.stopped = false;
+    one->out.stops = NULL;
+    return 0;
+}
