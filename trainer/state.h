@@ -33,10 +33,10 @@ struct state_data {
 /* What a checkpoint knows beside its arrays. Zero means closed. */
 struct state {
     int64_t step;
-    bool milestone;   /* to be kept when newer ones are whole */
-    bool has_moments; /* set by state_read, as is the next */
+    bool milestone;     /* to be kept when newer ones are whole */
+    bool has_moments;   /* set by state_read, as is the next */
     struct xxh3 params; /* of params.safetensors */
-    double elapsed_s; /* the run took so far */
+    double elapsed_s;   /* the run took so far */
     struct state_data data;
     struct config config;
     json_t *flags; /* {"name": "text"}, every flag as resolved; owned */
