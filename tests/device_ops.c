@@ -481,6 +481,16 @@ static void test_bf16_momentum(void)
     }
 }
 
+/* Few rows have kernels of their own on some devices. */
+static void test_thin_matmuls(void)
+{
+    for (enum transpose t = NN; t <= NT; t++) {
+        for (int rows = 1; rows <= 5; rows++)
+            test_matmul(t, rows, 141, 29);
+        test_matmul(t, 4, 1061, 6);
+    }
+}
+
 /* The mean of five arrays, one at a time. */
 static void test_mean_add(void)
 {
@@ -518,6 +528,7 @@ int main(void)
     run("whole arrays", test_whole_arrays);
     run("square_sum of a long array", test_square_sum_long);
     run("matmul", test_matmuls);
+    run("matmul of few rows", test_thin_matmuls);
     run("embedding", test_embedding);
     run("cross_entropy", test_cross_entropy);
     run("norms", test_norms);
