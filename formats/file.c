@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -126,7 +127,8 @@ static void release(struct writer *w)
     *w = (struct writer){.fd = -1};
 }
 
-int writer_open(struct writer *w, const char *path)
+/* What needs no part: 1, it is open; 0: a part is needed; -1, and it is closed. */
+static int open_direct(struct writer *w, const char *path)
 {
     *w = (struct writer){.fd = -1};
     w->path = strdup(path);
@@ -137,18 +139,26 @@ int writer_open(struct writer *w, const char *path)
     }
     if (!strcmp(path, "-")) {
         w->fd = STDOUT_FILENO;
-        return 0;
+        return 1;
     }
     struct stat st;
     if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
         /* A rename would put a plain file where /dev/null or a pipe was. */
         w->fd = open(path, O_WRONLY | O_CLOEXEC);
         if (w->fd >= 0)
-            return 0;
+            return 1;
         fail("%s: %s", path, strerror(errno));
         release(w);
         return -1;
     }
+    return 0;
+}
+
+int writer_open(struct writer *w, const char *path)
+{
+    int direct = open_direct(w, path);
+    if (direct)
+        return direct < 0 ? -1 : 0;
     if (asprintf(&w->part, "%s.part.%ld", path, (long)getpid()) < 0) {
         w->part = NULL;
         release(w);
@@ -162,6 +172,49 @@ int writer_open(struct writer *w, const char *path)
         return -1;
     }
     return 0;
+}
+
+/* Open and lock the part, and see that it is still the file of that name. 0, -1. */
+static int open_locked(struct writer *w)
+{
+    struct stat held, named;
+    for (;;) {
+        w->fd = open(w->part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        if (w->fd < 0)
+            return fail("%s: cannot be created: %s", w->path, strerror(errno));
+        if (flock(w->fd, LOCK_EX | LOCK_NB))
+            return errno == EWOULDBLOCK
+                       ? fail("%s: another process is writing it: wait until it has ended", w->path)
+                       : fail("%s: cannot be locked: %s", w->part, strerror(errno));
+        if (fstat(w->fd, &held))
+            return fail("%s: %s", w->part, strerror(errno));
+        if (!stat(w->part, &named) && held.st_ino == named.st_ino && held.st_dev == named.st_dev)
+            return 0;
+        close(w->fd); /* it was finished and renamed meanwhile */
+    }
+}
+
+int writer_resume(struct writer *w, const char *path, uint64_t bytes)
+{
+    int direct = open_direct(w, path);
+    if (direct)
+        return direct < 0 ? -1 : 0;
+    struct stat st;
+    int status;
+    if (asprintf(&w->part, "%s.part", path) < 0) {
+        w->part = NULL;
+        status = fail("%s: out of memory", path);
+    } else if (!(status = open_locked(w))) {
+        if (fstat(w->fd, &st) || (uint64_t)st.st_size < bytes)
+            status = fail("%s: shorter than the %llu bytes that were kept of it", w->part,
+                          (unsigned long long)bytes);
+        else if (ftruncate(w->fd, (off_t)bytes) || lseek(w->fd, (off_t)bytes, SEEK_SET) < 0)
+            status = fail("%s: %s", w->part, strerror(errno));
+        w->bytes = bytes;
+    }
+    if (status)
+        release(w);
+    return status;
 }
 
 static int write_full(struct writer *w, const uint8_t *data, size_t bytes)
@@ -217,6 +270,26 @@ int writer_reserve(struct writer *w, uint64_t bytes)
         return fail("%s: %s: %llu bytes are needed", w->path, strerror(errno),
                     (unsigned long long)bytes);
     return 0;
+}
+
+int writer_sync(struct writer *w)
+{
+    if (flush(w))
+        return -1;
+    return w->part && fdatasync(w->fd) ? fail("%s: %s", w->part, strerror(errno)) : 0;
+}
+
+void writer_pause(struct writer *w)
+{
+    if (!w->path)
+        return;
+    release(w);
+}
+
+void writer_transient(const struct writer *w)
+{
+    if (w->part)
+        remember(w->part);
 }
 
 int writer_commit(struct writer *w)

@@ -49,6 +49,18 @@ must_check int writer_reserve(struct writer *w, uint64_t bytes);
 must_check int writer_commit(struct writer *w); /* on failure the part is removed */
 void writer_abandon(struct writer *w);          /* harmless when closed or committed */
 
+/* The same with a part that outlives the process, NAME.part: it goes on behind its first `bytes`
+   bytes, and begins anew with 0. While it is open no other process can open it so: that is refused
+   by name. Signals leave it. A device or a pipe is opened as writer_open does. */
+must_check int writer_resume(struct writer *w, const char *path, uint64_t bytes);
+/* What was put so far is on the disk. */
+must_check int writer_sync(struct writer *w);
+/* Close it and keep the part for writer_resume, but for what was put since writer_sync; harmless
+   when closed. */
+void writer_pause(struct writer *w);
+/* Let signals remove its part after all. */
+void writer_transient(const struct writer *w);
+
 /* From now on SIGINT, SIGTERM, SIGHUP and SIGPIPE remove the parts of open writers and then end
    the program as the signal would. For tools; the trainer handles its own signals. */
 void writer_clean_on_signals(void);

@@ -316,15 +316,22 @@ static void keep(struct json_member *as, const struct json_member *m)
     }
 }
 
-/* A member of the object itself is complete as far as it matters. */
-static void note(struct json_record *r, const struct json_member *m, const struct jsonl_key *key)
+/* A member of an object `within` levels below the record, on the way that the key names, is
+   complete as far as it matters. Whether the way goes on inside it. */
+static bool note(struct json_record *r, const struct json_member *m, const struct jsonl_key *key,
+                 unsigned within)
 {
-    if (r->first.times == 0)
+    if (within == 0 && r->first.times == 0)
         keep(&r->first, m);
-    if (same_name(&m->name, "text", 4))
+    if (within == 0 && same_name(&m->name, "text", 4))
         keep(&r->text, m);
-    if (key->state != KEY_OPEN && same_name(&m->name, key->name, key->bytes))
+    if (key->state == KEY_OPEN || within >= key->parts ||
+        !same_name(&m->name, key->name + key->at[within],
+                   key->at[within + 1] - 1 - key->at[within]))
+        return false;
+    if (within + 1 == key->parts)
         keep(&r->chosen, m);
+    return m->kind == JSON_OBJECT;
 }
 
 /* One value, or its opening bracket. Says whether a container was opened. */
@@ -351,6 +358,7 @@ static enum json_result members(struct cursor *c, struct json_record *r,
 {
     enum json_result got;
     bool fresh = true;
+    unsigned way = 0; /* so many objects inside the record are on the key's way */
     while (c->depth) {
         if ((got = blanks(c)) != JSON_DONE)
             return got;
@@ -358,6 +366,7 @@ static enum json_result members(struct cursor *c, struct json_record *r,
         if (*c->at == (object ? '}' : ']')) {
             c->at++;
             c->depth--;
+            way = way < c->depth ? way : c->depth - (c->depth > 0);
             fresh = false;
             continue;
         }
@@ -374,8 +383,8 @@ static enum json_result members(struct cursor *c, struct json_record *r,
             return got;
         if ((got = value(c, &m, &fresh)) != JSON_DONE)
             return got;
-        if (depth == 1)
-            note(r, &m, key);
+        if (depth == way + 1 && object)
+            way += note(r, &m, key, way);
     }
     return JSON_DONE;
 }

@@ -8,38 +8,48 @@
 
 enum { FIRST_BUFFER = 1 << 18 };
 
-/* Where the stream stands between records. */
-enum shape {
-    AT_START,    /* nothing read */
-    AT_FIRST,    /* no record yet, and no bracket */
-    IN_LINES,    /* objects between blanks */
-    ARRAY_FIRST, /* behind [ */
-    ARRAY_NEXT,  /* behind an element */
-    ARRAY_ITEM,  /* behind a comma */
-    ARRAY_LOST,  /* behind a line that was skipped */
-    ARRAY_DONE,  /* behind ] */
-};
-
-int jsonl_key_give(struct jsonl_key *key, const char *name)
+int jsonl_key_give(struct jsonl_key *key, const char *path)
 {
-    size_t bytes = strlen(name);
-    if (!bytes || bytes >= sizeof key->name)
-        return fail("the name of a member has 1 to %zu bytes, not %zu", sizeof key->name - 1,
-                    bytes);
-    memcpy(key->name, name, bytes + 1);
-    key->bytes = bytes;
+    size_t n = 0;
+    key->parts = 0;
+    key->at[0] = 0;
+    for (const char *p = path;; p++) {
+        bool escaped = p[0] == '\\' && p[1] == '.';
+        if (n == sizeof key->name - 1)
+            return fail("the name of a member has at most %zu bytes", n);
+        if (escaped || (*p && *p != '.')) {
+            p += escaped;
+            key->name[n++] = *p;
+            continue;
+        }
+        if (n == key->at[key->parts])
+            return fail("the name of a member has at least one byte");
+        if (key->parts == JSONL_PARTS)
+            return fail("at most %d names, one in the other, lead to the text", JSONL_PARTS);
+        key->name[n++] = *p;
+        key->at[++key->parts] = n;
+        if (!*p)
+            break;
+    }
+    key->bytes = n - 1;
     key->state = KEY_GIVEN;
     return 0;
 }
 
-int jsonl_open(struct jsonl *j, struct byte_source source, struct jsonl_key *key)
+int jsonl_resume(struct jsonl *j, struct byte_source source, struct jsonl_key *key,
+                 const struct jsonl_stand *stand)
 {
-    *j = (struct jsonl){.source = source, .key = key, .now = {.line = 1}, .shape = AT_START};
+    *j = (struct jsonl){.source = source, .key = key, .stand = *stand};
     j->buf = malloc(FIRST_BUFFER);
     if (!j->buf)
         return fail("out of memory");
     j->cap = FIRST_BUFFER;
     return 0;
+}
+
+int jsonl_open(struct jsonl *j, struct byte_source source, struct jsonl_key *key)
+{
+    return jsonl_resume(j, source, key, &(struct jsonl_stand){.now = {.line = 1}});
 }
 
 void jsonl_close(struct jsonl *j)
@@ -83,7 +93,7 @@ static int hold(struct jsonl *j, size_t want)
 static void consume(struct jsonl *j, size_t bytes)
 {
     j->at += bytes;
-    j->now.offset += bytes;
+    j->stand.now.offset += bytes;
 }
 
 /* The next byte that is no blank, not consumed; 256 at the end; -1 when the source failed. */
@@ -97,7 +107,7 @@ static int next_byte(struct jsonl *j)
         uint8_t c = j->buf[j->at];
         if (c != ' ' && c != '\t' && c != '\r' && c != '\n')
             return c;
-        j->now.line += c == '\n';
+        j->stand.now.line += c == '\n';
         consume(j, 1);
     }
 }
@@ -113,7 +123,7 @@ static int skip_line(struct jsonl *j)
         const uint8_t *lf = memchr(from, '\n', j->end - j->at);
         consume(j, lf ? (size_t)(lf - from) + 1 : j->end - j->at);
         if (lf) {
-            j->now.line++;
+            j->stand.now.line++;
             return 0;
         }
     }
@@ -123,9 +133,9 @@ static int skip_line(struct jsonl *j)
 
 static int refuse(struct jsonl *j, struct jsonl_fault *fault, const char *expected)
 {
-    fault->record = fault->place = j->now;
+    fault->record = fault->place = j->stand.now;
     json_unexpected(fault->reason, sizeof fault->reason, expected, j->buf[j->at]);
-    j->skipping = true;
+    j->stand.skipping = true;
     return -1;
 }
 
@@ -134,7 +144,7 @@ static int begin(struct jsonl *j, struct jsonl_fault *fault)
 {
     if (hold(j, 3))
         return -2;
-    j->shape = AT_FIRST;
+    j->stand.shape = JSONL_FIRST;
     const uint8_t *p = j->buf + j->at;
     size_t n = j->end - j->at;
     if (n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3))
@@ -150,48 +160,50 @@ static int begin(struct jsonl *j, struct jsonl_fault *fault)
 /* Stand before the next object: 1; 0 at the end of all; -1, -2 as jsonl_next. */
 static int approach(struct jsonl *j, struct jsonl_fault *fault)
 {
-    if (j->shape == AT_START) {
+    if (j->stand.shape == JSONL_START) {
         int got = begin(j, fault);
         if (got != 1)
             return got;
     }
-    if (j->skipping) {
+    if (j->stand.skipping) {
         if (skip_line(j))
             return -2;
-        j->skipping = false;
+        j->stand.skipping = false;
     }
     for (;;) {
         int c = next_byte(j);
         if (c < 0)
             return -2;
-        bool in_array = j->shape >= ARRAY_FIRST && j->shape <= ARRAY_LOST;
+        bool in_array = j->stand.shape >= JSONL_ARRAY_FIRST && j->stand.shape <= JSONL_ARRAY_LOST;
         if (c == 256) {
-            if (!in_array || j->shape == ARRAY_LOST)
+            if (!in_array || j->stand.shape == JSONL_ARRAY_LOST)
                 return 0;
-            j->shape = ARRAY_DONE;
-            fault->record = fault->place = j->now;
+            j->stand.shape = JSONL_ARRAY_DONE;
+            fault->record = fault->place = j->stand.now;
             strcpy(fault->reason, "the stream ends inside its array: ']' is missing");
             return -1;
         }
-        if (c == '{' && j->shape != ARRAY_NEXT && j->shape != ARRAY_DONE) {
-            if (j->shape == AT_FIRST)
-                j->shape = IN_LINES;
+        if (c == '{' && j->stand.shape != JSONL_ARRAY_NEXT && j->stand.shape != JSONL_ARRAY_DONE) {
+            if (j->stand.shape == JSONL_FIRST)
+                j->stand.shape = JSONL_LINES;
             return 1;
         }
-        if (c == '[' && j->shape == AT_FIRST)
-            j->shape = ARRAY_FIRST;
-        else if (c == ',' && (j->shape == ARRAY_NEXT || j->shape == ARRAY_LOST))
-            j->shape = ARRAY_ITEM;
-        else if (c == ']' && in_array && j->shape != ARRAY_ITEM)
-            j->shape = ARRAY_DONE;
+        if (c == '[' && j->stand.shape == JSONL_FIRST)
+            j->stand.shape = JSONL_ARRAY_FIRST;
+        else if (c == ',' &&
+                 (j->stand.shape == JSONL_ARRAY_NEXT || j->stand.shape == JSONL_ARRAY_LOST))
+            j->stand.shape = JSONL_ARRAY_ITEM;
+        else if (c == ']' && in_array && j->stand.shape != JSONL_ARRAY_ITEM)
+            j->stand.shape = JSONL_ARRAY_DONE;
         else {
-            const char *expected = j->shape == ARRAY_NEXT   ? "',' or ']' behind an element"
-                                   : j->shape == ARRAY_DONE ? "nothing behind the array"
-                                                            : "an object";
-            if (j->shape == AT_FIRST)
-                j->shape = IN_LINES;
+            const char *expected = j->stand.shape == JSONL_ARRAY_NEXT
+                                       ? "',' or ']' behind an element"
+                                   : j->stand.shape == JSONL_ARRAY_DONE ? "nothing behind the array"
+                                                                        : "an object";
+            if (j->stand.shape == JSONL_FIRST)
+                j->stand.shape = JSONL_LINES;
             if (in_array)
-                j->shape = ARRAY_LOST;
+                j->stand.shape = JSONL_ARRAY_LOST;
             return refuse(j, fault, expected);
         }
         consume(j, 1);
@@ -211,6 +223,9 @@ static int decide(struct jsonl_key *key, const struct json_record *r, struct jso
                         "the first member's name has more than %zu bytes", sizeof key->name - 1);
     key->bytes = jsonl_decode((uint8_t *)key->name, m->name.raw, m->name.bytes, NULL);
     key->name[key->bytes] = 0;
+    key->parts = 1;
+    key->at[0] = 0;
+    key->at[1] = key->bytes + 1;
     key->state = KEY_FOUND;
     return 0;
 }
@@ -248,6 +263,13 @@ static int judge(struct jsonl *j, const struct json_record *r, struct jsonl_text
     return 1;
 }
 
+static int too_long(const struct jsonl *j)
+{
+    fail("the record at byte %llu has more than %zu bytes; allow it more memory",
+         (unsigned long long)j->stand.now.offset, j->most);
+    return -2;
+}
+
 int jsonl_next(struct jsonl *j, struct jsonl_text *text, struct jsonl_fault *fault)
 {
     int got = approach(j, fault);
@@ -257,9 +279,9 @@ int jsonl_next(struct jsonl *j, struct jsonl_text *text, struct jsonl_fault *fau
     for (;;) {
         const uint8_t *from = j->buf + j->at;
         size_t held = j->end - j->at;
-        enum json_result result = json_record(&r, from, held, j->key, j->now.line);
+        enum json_result result = json_record(&r, from, held, j->key, j->stand.now.line);
         if (result == JSON_DONE && j->key->state == KEY_OPEN) {
-            fault->record = fault->place = j->now;
+            fault->record = fault->place = j->stand.now;
             if (decide(j->key, &r, fault)) {
                 got = -1;
                 break;
@@ -267,31 +289,34 @@ int jsonl_next(struct jsonl *j, struct jsonl_text *text, struct jsonl_fault *fau
             continue; /* scanned again, now that the member is known */
         }
         if (result == JSON_DONE) {
-            fault->record = fault->place = j->now;
+            fault->record = fault->place = j->stand.now;
             got = judge(j, &r, text, fault);
             break;
         }
         if (result == JSON_MORE && !j->ended) {
             /* Scanned again from its start, but only once it has doubled: linear in all. */
-            if (hold(j, held * 2))
+            size_t want = j->most && held * 2 > j->most ? j->most : held * 2;
+            if (want == held)
+                return too_long(j);
+            if (hold(j, want))
                 return -2;
             continue;
         }
-        fault->record = j->now;
+        fault->record = j->stand.now;
         fault->place.line = r.line;
-        fault->place.offset = j->now.offset + (size_t)(r.end - from);
+        fault->place.offset = j->stand.now.offset + (size_t)(r.end - from);
         if (result == JSON_MORE)
             json_say(fault->reason, sizeof fault->reason, "the stream ends inside a record");
         else
             memcpy(fault->reason, r.reason, sizeof r.reason);
-        j->skipping = true;
-        if (j->shape != IN_LINES)
-            j->shape = ARRAY_LOST;
+        j->stand.skipping = true;
+        if (j->stand.shape != JSONL_LINES)
+            j->stand.shape = JSONL_ARRAY_LOST;
         return -1;
     }
     consume(j, (size_t)(r.end - r.begin));
-    j->now.line = r.line;
-    if (j->shape != IN_LINES)
-        j->shape = ARRAY_NEXT;
+    j->stand.now.line = r.line;
+    if (j->stand.shape != JSONL_LINES)
+        j->stand.shape = JSONL_ARRAY_NEXT;
     return got;
 }

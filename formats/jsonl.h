@@ -37,14 +37,19 @@ struct byte_source {
 
 /* Which member holds the text. Zero means undecided: the first object decides. Keep one for
    several files, and the first of them decides for all, as in the reference. */
+#define JSONL_PARTS 16
+
 struct jsonl_key {
-    char name[1025]; /* UTF-8, NUL-terminated; may hold NULs itself */
+    char name[1025]; /* UTF-8, NUL-terminated; may hold NULs itself; its parts joined by dots */
     size_t bytes;
+    unsigned parts;             /* 1: a member of the record itself; more: of objects inside it */
+    size_t at[JSONL_PARTS + 1]; /* part i is name[at[i] .. at[i + 1] - 1) */
     enum { KEY_OPEN, KEY_FOUND, KEY_GIVEN } state;
 };
 
-/* The caller's choice. -1 when the name is empty or too long. */
-must_check int jsonl_key_give(struct jsonl_key *key, const char *name);
+/* The caller's choice: the member's name, or a path of names, "meta.body"; "\\." is a dot in a
+   name. -1 when a name is empty, or all are too long or too many. */
+must_check int jsonl_key_give(struct jsonl_key *key, const char *path);
 
 /* A place in the stream. Lines count from 1 and end with LF, bytes count from 0. */
 struct jsonl_place {
@@ -65,18 +70,38 @@ struct jsonl_fault {
     char reason[256];
 };
 
-/* Fields are private. Memory: twice the longest record. */
+/* Where a stream stands between two records. */
+struct jsonl_stand {
+    struct jsonl_place now; /* of the next byte */
+    enum jsonl_shape {
+        JSONL_START,       /* nothing read */
+        JSONL_FIRST,       /* no record yet, and no bracket */
+        JSONL_LINES,       /* objects between blanks */
+        JSONL_ARRAY_FIRST, /* behind [ */
+        JSONL_ARRAY_NEXT,  /* behind an element */
+        JSONL_ARRAY_ITEM,  /* behind a comma */
+        JSONL_ARRAY_LOST,  /* behind a line that was skipped */
+        JSONL_ARRAY_DONE,  /* behind ] */
+    } shape;
+    bool skipping; /* the rest of the line belongs to a record that was refused */
+};
+
+/* Fields are private but for `stand`, and `most`, which may be set. Memory: twice the longest
+   record, or `most`. */
 struct jsonl {
     struct byte_source source;
     struct jsonl_key *key; /* borrowed */
     uint8_t *buf;          /* [cap], owned; bytes at..end are read and not consumed */
     size_t at, end, cap;
-    struct jsonl_place now; /* of buf[at] */
-    int shape;
-    bool ended, skipping;
+    size_t most;              /* bytes of the longest record that is read; 0: any */
+    struct jsonl_stand stand; /* of buf[at] */
+    bool ended;
 };
 
 must_check int jsonl_open(struct jsonl *j, struct byte_source source, struct jsonl_key *key);
+/* The same where another reader stood: the source's first byte is the one at stand->now. */
+must_check int jsonl_resume(struct jsonl *j, struct byte_source source, struct jsonl_key *key,
+                            const struct jsonl_stand *stand);
 void jsonl_close(struct jsonl *j); /* harmless when closed */
 
 /* The next record. 1: there it is; 0: the end; -1: *fault says what is wrong with a record, and a

@@ -92,7 +92,8 @@ char *human_s(char *buf, double seconds)
 static void show(struct progress *p, char end)
 {
     double spent_s = p->shown_s - p->began_s;
-    double rate = spent_s > 0 ? (double)p->done / spent_s : 0;
+    double rate =
+        spent_s > 0 && p->done > p->skipped ? (double)(p->done - p->skipped) / spent_s : 0;
     char done[16], total[16], speed[16], left[24], line[160];
     int n =
         snprintf(line, sizeof line, "%s: %s %s", program, p->verb, human(done, (double)p->done));

@@ -32,6 +32,7 @@ char *human_s(char *buf, double seconds);
 struct progress {
     const char *verb, *unit;
     uint64_t done, total;
+    uint64_t skipped; /* of `done`: not by this process; may be set after progress_begin */
     double began_s, shown_s;
     bool live;
 };

@@ -102,6 +102,17 @@ must_check int tok_writer_end(struct tok_writer *w);
 must_check int tok_writer_commit(struct tok_writer *w);
 void tok_writer_abandon(struct tok_writer *w); /* harmless when closed or committed */
 
+/* Interrupted and continued. tok_writer_save, between two documents, brings the file to the disk
+   and returns in *data (owned by the caller) what a later process needs to go on from here with
+   tok_writer_resume, given the same path, meta and compress; with `bytes` 0 that begins anew. The
+   bytes of the finished file are the same as without interruption. The part is PATH.part, as
+   writer_resume says; tok_writer_pause closes w and keeps it. On failure of resume w is closed. */
+must_check int tok_writer_save(struct tok_writer *w, uint8_t **data, size_t *bytes);
+must_check int tok_writer_resume(struct tok_writer *w, const char *path,
+                                 const struct tok_meta *meta, bool compress, const void *data,
+                                 size_t bytes);
+void tok_writer_pause(struct tok_writer *w); /* harmless when closed */
+
 /* ---- reading ------------------------------------------------------------------------------ */
 
 struct tok_reader {

@@ -58,26 +58,45 @@ static int allocate(struct tok_writer *w, bool compress)
     return 0;
 }
 
-int tok_writer_open(struct tok_writer *w, const char *path, const struct tok_meta *meta,
-                    bool compress)
+/* All but the file; *header, owned by the caller, is what it begins with. On failure w is closed.
+ */
+static int prepare(struct tok_writer *w, const char *path, const struct tok_meta *meta,
+                   bool compress, uint8_t **header, size_t *header_bytes)
 {
     *w = (struct tok_writer){.meta = *meta};
     if (w->meta.block_ids == 0)
         w->meta.block_ids = TOK_BLOCK_IDS;
-    uint8_t *header = NULL;
+    *header = NULL;
+    if (!tok_header_encode(&w->meta, header, header_bytes) && !allocate(w, compress))
+        return 0;
+    fail("%s: %s", path, why());
+    free(*header);
+    release(w);
+    return -1;
+}
+
+/* The header into the open file. */
+static int begin(struct tok_writer *w, uint8_t *header, size_t header_bytes)
+{
+    int bad = writer_put(&w->file, header, header_bytes);
+    if (bad)
+        tok_writer_abandon(w);
+    return bad;
+}
+
+int tok_writer_open(struct tok_writer *w, const char *path, const struct tok_meta *meta,
+                    bool compress)
+{
+    uint8_t *header;
     size_t header_bytes;
-    if (tok_header_encode(&w->meta, &header, &header_bytes) || allocate(w, compress)) {
-        fail("%s: %s", path, why());
-        free(header);
-        release(w);
+    if (prepare(w, path, meta, compress, &header, &header_bytes))
         return -1;
-    }
     int bad = writer_open(&w->file, path);
-    if (!bad && (bad = writer_put(&w->file, header, header_bytes)))
-        writer_abandon(&w->file);
-    free(header);
     if (bad)
         release(w);
+    else
+        bad = begin(w, header, header_bytes);
+    free(header);
     return bad;
 }
 
@@ -291,4 +310,96 @@ int tok_writer_commit(struct tok_writer *w)
     }
     release(w);
     return writer_commit(&w->file);
+}
+
+/* ---- interrupted and continued ------------------------------------------------------------- */
+
+/* What is saved, in front of the index entries, the lengths of the pieces and the ids. */
+struct saved {
+    uint64_t file_bytes;
+    struct tok_totals totals;
+    uint64_t documents, tokens; /* before the block that is being filled */
+    uint32_t pieces, count, continued, zero;
+};
+
+int tok_writer_save(struct tok_writer *w, uint8_t **data, size_t *bytes)
+{
+    const struct tok_block_out *b = w->block;
+    assert(!b->in_document);
+    if (writer_sync(&w->file))
+        return -1;
+    struct saved s = {w->file.bytes, w->totals, b->documents, b->tokens,
+                      b->pieces,     b->count,  b->continued};
+    size_t entries = w->totals.blocks * TOK_ENTRY_BYTES, pieces = 4 * (size_t)b->pieces;
+    size_t ids = tok_id_bytes(&w->meta) * b->count;
+    *bytes = sizeof s + entries + pieces + ids;
+    uint8_t *to = *data = malloc(*bytes);
+    if (!to)
+        return fail("%s: no memory to save %zu bytes", w->file.path, *bytes);
+    memcpy(to, &s, sizeof s);
+    if (entries)
+        memcpy(to + sizeof s, b->index, entries);
+    memcpy(to + sizeof s + entries, b->piece_ids, pieces);
+    memcpy(to + sizeof s + entries + pieces, b->ids, ids);
+    return 0;
+}
+
+/* Take over what was saved; `s` stands before the rest of it. */
+static int restore(struct tok_writer *w, const struct saved *s, const uint8_t *data, size_t bytes)
+{
+    struct tok_block_out *b = w->block;
+    size_t id_bytes = tok_id_bytes(&w->meta);
+    if (s->pieces > w->meta.block_ids || s->count > w->meta.block_ids ||
+        s->totals.blocks > bytes / TOK_ENTRY_BYTES ||
+        bytes != s->totals.blocks * TOK_ENTRY_BYTES + 4 * (size_t)s->pieces + id_bytes * s->count)
+        return fail("what was saved of it is damaged");
+    size_t entries = s->totals.blocks * TOK_ENTRY_BYTES;
+    b->index_room = 64 * TOK_ENTRY_BYTES;
+    while (b->index_room < entries)
+        b->index_room *= 2;
+    b->index = malloc(b->index_room);
+    if (!b->index)
+        return fail("no memory for an index of %zu bytes", b->index_room);
+    memcpy(b->index, data, entries);
+    memcpy(b->piece_ids, data + entries, 4 * (size_t)s->pieces);
+    memcpy(b->ids, data + entries + 4 * (size_t)s->pieces, id_bytes * s->count);
+    w->totals = s->totals;
+    b->documents = s->documents;
+    b->tokens = s->tokens;
+    b->pieces = s->pieces;
+    b->count = s->count;
+    b->continued = s->continued;
+    return 0;
+}
+
+int tok_writer_resume(struct tok_writer *w, const char *path, const struct tok_meta *meta,
+                      bool compress, const void *data, size_t bytes)
+{
+    uint8_t *header;
+    size_t header_bytes;
+    struct saved s = {0};
+    if (prepare(w, path, meta, compress, &header, &header_bytes))
+        return -1;
+    int bad = 0;
+    if (bytes) {
+        bad = bytes < sizeof s ? fail("%s: what was saved of it is cut short", path) : 0;
+        if (!bad)
+            memcpy(&s, data, sizeof s);
+        if (!bad && restore(w, &s, (const uint8_t *)data + sizeof s, bytes - sizeof s))
+            bad = fail("%s: %s", path, why());
+    }
+    if (!bad)
+        bad = writer_resume(&w->file, path, s.file_bytes);
+    if (bad)
+        release(w);
+    else if (!bytes)
+        bad = begin(w, header, header_bytes);
+    free(header);
+    return bad;
+}
+
+void tok_writer_pause(struct tok_writer *w)
+{
+    writer_pause(&w->file);
+    release(w);
 }

@@ -29,9 +29,12 @@ struct outcome {
     char reason[256]; /* of the first fault */
 };
 
-static void read_files(struct scratch *s, char **paths, int count, struct outcome *o)
+/* paths end with NULL. */
+static void read_files(struct scratch *s, char **paths, struct outcome *o)
 {
-    struct reader reader = {.paths = paths, .count = count};
+    struct inputs inputs;
+    CHECK(!inputs_open(&inputs, paths, (struct inputs_rule){0}));
+    struct reader reader = {.inputs = &inputs, .portion = portion_whole(&inputs)};
     struct documents run = {0};
     int got;
     while (documents_clear(&run), (got = reader_fill(&reader, &run)) == 1) {
@@ -50,6 +53,7 @@ static void read_files(struct scratch *s, char **paths, int count, struct outcom
         snprintf(o->reason, sizeof o->reason, "%s", why());
     }
     reader_close(&reader);
+    inputs_close(&inputs);
     documents_free(&run);
 }
 
@@ -84,7 +88,7 @@ static void check_case_of(struct scratch *s, const char *dir, const json_t *gold
         CHECK(!glob(pattern, i ? GLOB_APPEND : 0, NULL, &found));
     }
     struct outcome o = {0};
-    read_files(s, found.gl_pathv, (int)found.gl_pathc, &o);
+    read_files(s, found.gl_pathv, &o);
     if (!strcmp(json_string_value(json_object_get(golden, "status")), "ok")) {
         CHECK(o.faults == 0);
         check_ids(&o, golden);

@@ -20,7 +20,7 @@ void documents_clear(struct documents *d)
     }
     if (d->ids.room > KEEP_BYTES / sizeof *d->ids.id)
         ids_free(&d->ids);
-    d->count = d->raw_bytes = d->fault_count = d->ids.count = 0;
+    d->count = d->raw_bytes = d->fault_count = d->ids.count = d->names_bytes = 0;
     d->failure[0] = 0;
 }
 
@@ -29,6 +29,7 @@ void documents_free(struct documents *d)
     free(d->docs);
     free(d->raw);
     free(d->faults);
+    free(d->names);
     ids_free(&d->ids);
     *d = (struct documents){0};
 }
@@ -66,6 +67,17 @@ struct document *documents_add(struct documents *d)
     }
     d->docs[d->count] = (struct document){.at = d->raw_bytes};
     return &d->docs[d->count++];
+}
+
+int documents_name(struct documents *d, const char *name, size_t *at)
+{
+    size_t n = strlen(name) + 1;
+    if (!grow(&d->names, &d->names_room, d->names_bytes + n, 1))
+        return fail("out of memory");
+    *at = d->names_bytes;
+    memcpy(d->names + d->names_bytes, name, n);
+    d->names_bytes += n;
+    return 0;
 }
 
 int documents_fault(struct documents *d, struct document *doc, struct jsonl_place place,
@@ -191,7 +203,7 @@ void documents_encode(struct documents *d, struct scratch *s, struct framing fra
         else if (got == 0)
             doc->broken = true;
         if (got < 0) {
-            snprintf(d->failure, sizeof d->failure, "%s:%llu: %s", doc->input,
+            snprintf(d->failure, sizeof d->failure, "%s:%llu: %s", document_name(d, doc),
                      (unsigned long long)doc->place.line, why());
             return;
         }

@@ -6,7 +6,9 @@
 #include "jsonl.h"
 
 struct document {
-    const char *input;         /* its name, borrowed */
+    size_t file; /* number of the input in the list */
+    size_t name; /* of the stream, in the run's names */
+    bool midway; /* lines of places count from the shard's beginning, not the file's */
     struct jsonl_place record; /* of its record; of the text in a plain text file */
     struct jsonl_place place;  /* of its text */
     size_t at, bytes;          /* its raw text in the run's */
@@ -17,6 +19,13 @@ struct document {
     uint64_t text_bytes;       /* of the text as it was encoded */
 };
 
+/* Where the reader stands between two documents. */
+struct stand {
+    size_t file;
+    uint64_t stream;       /* number of the stream in the input */
+    struct jsonl_stand at; /* in the stream; for text only `now` counts */
+};
+
 /* Grows and is used again; all fields are owned. Start from {0}. */
 struct documents {
     struct document *docs; /* [count] */
@@ -25,8 +34,11 @@ struct documents {
     size_t raw_bytes, raw_room;
     struct jsonl_fault *faults; /* [fault_count] */
     size_t fault_count, fault_room;
-    struct ids ids;        /* of all documents in order, back to back */
+    struct ids ids; /* of all documents in order, back to back */
+    char *names;    /* [names_bytes]: of streams, each ended by NUL */
+    size_t names_bytes, names_room;
     uint64_t stored_bytes; /* of the inputs' files read up to the last document */
+    struct stand after;    /* behind the last document */
     char failure[1024];    /* not "": the work on it failed for all */
 };
 
@@ -38,6 +50,13 @@ void documents_free(struct documents *d);
 uint8_t *documents_raw(struct documents *d, size_t bytes);
 /* A new document at the end of raw, all else zero; NULL with why(). */
 struct document *documents_add(struct documents *d);
+/* Keep a stream's name, for the documents that follow; -1 when memory is out. */
+must_check int documents_name(struct documents *d, const char *name, size_t *at);
+/* The name of a document's stream. */
+static inline const char *document_name(const struct documents *d, const struct document *doc)
+{
+    return d->names + doc->name;
+}
 /* Note what is wrong with a document. */
 must_check int documents_fault(struct documents *d, struct document *doc, struct jsonl_place place,
                                const char *reason);

@@ -1,28 +1,39 @@
-/* reader.h -- the documents of a list of inputs, in order, a run at a time. */
+/* reader.h -- the documents of a portion of the inputs, in order, a run at a time. */
 #ifndef READER_H
 #define READER_H
 
 #include "documents.h"
 #include "input.h"
+#include "portion.h"
+#include "prose.h"
 
-/* Set by the caller: paths, count, format, key. The rest is private. */
+enum reader_format { FORMAT_AUTO, FORMAT_JSONL, FORMAT_TEXT };
+
+/* Set by the caller: the first group. The rest is private; zero means closed. */
 struct reader {
-    char **paths; /* [count], borrowed; "-" is standard input */
-    int count;
-    enum { FORMAT_AUTO, FORMAT_JSONL, FORMAT_TEXT } format;
-    struct jsonl_key key; /* decided by the first object of all, unless given */
+    const struct inputs *inputs; /* borrowed */
+    struct portion portion;
+    enum reader_format format;
+    bool split;           /* text files hold several documents */
+    const char *parting;  /* as in struct prose, borrowed */
+    size_t most;          /* bytes of the longest record or document; 0: any */
+    struct jsonl_key key; /* decided by the first object of all inputs, unless given */
+    bool resumed;         /* `stand` is set: go on there */
+    struct stand stand;   /* of the next document */
 
-    int next; /* path */
     struct input input;
     struct jsonl jsonl;
-    bool open;
+    struct prose prose;
+    enum { READS_NOTHING, READS_JSONL, READS_PROSE, READS_TEXT } reads;
+    bool begun, open, midway, divided;
+    size_t name; /* in the run */
+    const struct documents *named;
     uint64_t stored_before; /* bytes of the files before this one */
     char failure[1024];     /* why the next fill fails */
 };
 
 /* Fill an empty run with documents, a few hundred kilobytes or one that is longer; faulty records
-   stand in their place as broken documents. 1, or 0 behind the last, or -1 with why(). The names
-   of inputs in documents live as long as r->paths. */
+   stand in their place as broken documents. 1, or 0 behind the last, or -1 with why(). */
 must_check int reader_fill(struct reader *r, struct documents *run);
 void reader_close(struct reader *r); /* harmless when closed */
 

@@ -31,14 +31,17 @@ static int put_string(struct writer *w, const char *text)
     return writer_put(w, "\"", 1);
 }
 
-int rejects_put(struct writer *w, const char *file, const struct jsonl_fault *fault, bool skipped)
+int rejects_put(struct writer *w, const char *file, const struct jsonl_fault *fault, bool uncounted,
+                bool skipped)
 {
-    char middle[160];
-    int n = snprintf(middle, sizeof middle,
-                     ",\"line\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"record\":%" PRIu64
-                     ",\"action\":\"%s\",\"reason\":",
-                     fault->place.line, fault->place.offset, fault->record.offset,
-                     skipped ? "skipped" : "replaced");
+    char middle[160], line[24] = "null";
+    if (!uncounted)
+        snprintf(line, sizeof line, "%" PRIu64, fault->place.line);
+    int n =
+        snprintf(middle, sizeof middle,
+                 ",\"line\":%s,\"offset\":%" PRIu64 ",\"record\":%" PRIu64
+                 ",\"action\":\"%s\",\"reason\":",
+                 line, fault->place.offset, fault->record.offset, skipped ? "skipped" : "replaced");
     if (writer_put(w, "{\"file\":", 8) || put_string(w, file) || writer_put(w, middle, (size_t)n) ||
         put_string(w, fault->reason))
         return -1;

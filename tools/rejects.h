@@ -1,8 +1,9 @@
 /* rejects.h -- the list of records that were left out or mended, one JSON object a line.
 
    {"file":NAME,"line":L,"offset":B,"record":R,"action":"skipped"|"replaced","reason":TEXT}
-   L and B are the place of the fault, R the offset of the first byte of its record; bytes count
-   from 0 in the decompressed stream. Bytes of NAME that are not UTF-8 show as U+FFFD. */
+   L, or null where the lines before were not counted, and B are the place of the fault, R the
+   offset of the first byte of its record; bytes count from 0 in the decompressed stream. Bytes of
+   NAME that are not UTF-8 show as U+FFFD. */
 #ifndef REJECTS_H
 #define REJECTS_H
 
@@ -11,6 +12,6 @@
 
 /* One line into an open writer. */
 must_check int rejects_put(struct writer *w, const char *file, const struct jsonl_fault *fault,
-                           bool skipped);
+                           bool uncounted, bool skipped);
 
 #endif
