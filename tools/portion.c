@@ -181,7 +181,7 @@ int portion_find(struct portion *p, const struct inputs *in, const struct shard 
     if (p->last == p->first && p->to <= p->from) {
         p->first = in->count; /* nothing */
         p->last = in->count - 1;
-    } else if (p->to == 0) {  /* the end of the path before */
+    } else if (p->to == 0) { /* the end of the path before */
         p->to = UINT64_MAX;
         p->last--;
     }
