@@ -131,10 +131,18 @@ SUPPORT.trainer := $(filter-out trainer/ask_$(if $(HAS_EDIT),plain,edit).c,$(SUP
 ifneq ($(HAS_EDIT),)
 LIBS.generate = -ledit
 endif
+# Ranks of the CPU build speak over MPI: trainers linked with it are programs of their own, for which
+# the plain ones look beside them, so that a single rank needs no MPI.
+MPICC   ?= $(shell command -v mpicc 2>/dev/null)
+MPI      = OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC)
 ifeq ($(BACKEND),cpu)
-KERNELS  := $(wildcard kernels/cpu/*.c)
+KERNELS  := $(filter-out kernels/cpu/comm_mpi.c,$(wildcard kernels/cpu/*.c)) $(wildcard kernels/*.c)
+ifeq ($(MPICC),)
+$(info ttt-train-mpi is left out: no mpicc here (Debian: libopenmpi-dev openmpi-bin))
+endif
 else
-KERNELS  := $(wildcard kernels/cuda/*.cu)
+MPICC    :=
+KERNELS  := $(wildcard kernels/cuda/*.cu) kernels/comm_mesh.c kernels/comm_one.c
 endif
 ifeq ($(BACKEND),emulated)
 KERNELS  += $(wildcard tests/emulated/*.cc)
@@ -146,14 +154,16 @@ LIB.kernels := $B/obj/libkernels.a
 LIB.trainer := $B/obj/libtrainer.a
 
 TRAINER_BIN := $(TRAINERS:%=$B/bin/ttt-%)
+MPI_BIN     := $(if $(MPICC),$B/bin/ttt-train-mpi)
+MPI_TEST_BIN := $(if $(MPICC),$B/tests/ranks_comm)
 CONVERT_BIN := $(CONVERT:%=$B/bin/ttt-%)
 TOOL_BIN    := $(patsubst %,$B/bin/ttt-%,$(TOOLS) $(FETCH))
 DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
 HOST_TEST_BIN   := $(HOST_TESTS:%=$B/tests/%)
 
 ifeq ($(BACKEND),cpu)
-PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN) $(CONVERT_BIN)
-TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN)
+PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN) $(MPI_BIN) $(CONVERT_BIN)
+TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN) $(MPI_TEST_BIN)
 else
 PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN)
@@ -213,6 +223,18 @@ $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
 $(TRAINER_BIN) $(CONVERT_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+
+$(MPI_BIN): $B/bin/ttt-%-mpi: $B/obj/trainer/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(MPI) $(SANITIZE) -Wl,--as-needed $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+
+$(MPI_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(MPI) $(SANITIZE) -Wl,--as-needed $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+
+$B/obj/kernels/cpu/comm_mpi.c.o: kernels/cpu/comm_mpi.c $B/obj/how
+	@mkdir -p $(@D)
+	$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(SEES.kernels) -c $< -o $@
 
 $(DEVICE_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)

@@ -11,6 +11,10 @@
 extern "C" {
 #endif
 
+/* Before device_open, where several processes (`here`, 0: unknown) share this machine: this is
+   number `local` of them, and takes the device of that number, or the only one it may see. */
+void device_choose(int local, int here);
+
 /* Choose the device and start its libraries. threads: CPU threads to use, 0 for all that may be
    used. Returns NULL, or one sentence saying why not (no device, driver too old, ...). Call once,
    before anything else here. */

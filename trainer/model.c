@@ -177,11 +177,13 @@ int model_open(struct model *m, const struct config *c, struct params *p, int ba
     }
     take_all(m, &taken);
     device_reserve(workspace_bytes(m));
-    return 0;
+    m->last = true;
+    return shard_open(&m->shard, p);
 }
 
 void model_close(struct model *m)
 {
+    shard_close(&m->shard);
     device_free(m->memory);
     free(m->ids);
     free(m->acts);
@@ -392,10 +394,15 @@ int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, doub
     head_loss(m, true);
     device_zero(m->dx, sizeof *m->dx * (size_t)m->rows * m->config.hidden_size);
     rms_bwd(m, m->dh, m->x_out, m->rms_out, m->ln_f);
-    for (int l = m->config.num_hidden_layers - 1; l >= 0; l--)
+    shard_gradients(&m->shard, m->config.num_hidden_layers + 1, m->last);
+    for (int l = m->config.num_hidden_layers - 1; l >= 0; l--) {
         block_bwd(m, l, &s);
+        shard_gradients(&m->shard, l + 1, m->last);
+    }
     embedding_bwd(param_grad(m->params, m->wte), m->dx, m->input, m->rows, m->config.hidden_size,
                   m->config.vocab_size);
+    shard_gradients(&m->shard, 0, m->last);
+    shard_end(&m->shard, m->last);
     return get_score(m, score);
 }
 

@@ -16,6 +16,7 @@
 #include "params.h"
 #include "plan.h"
 #include "real.h"
+#include "shard.h"
 
 /* One micro-batch on the host, [batch][seq] each. Ids are below vocab_size: the caller checked.
    Rows whose mask is 0 do not count. */
@@ -67,8 +68,10 @@ struct model {
     real *dx, *dh, *dy; /* [rows][width], as the rest while training only */
     real *dgated;       /* [rows][intermediate] */
     struct mixer_scratch mixer;
-    float *curves;    /* [4][seq / mini_batch] */
-    float *host_rows; /* [5][rows] on the host, owned: weight, then what comes back */
+    struct shard shard; /* with the other ranks */
+    bool last;          /* the step's last micro-batch comes next: its gradients go to the others */
+    float *curves;      /* [4][seq / mini_batch] */
+    float *host_rows;   /* [5][rows] on the host, owned: weight, then what comes back */
 };
 
 /* Find the parameters of block l. */

@@ -40,6 +40,7 @@ static struct options o = {
     .process_id = "",
     .local_device_ids = "",
     .mesh_dim = "-1,1,1",
+    .comm_timeout_s = 600,
     .dtype = "auto",
     .device = "auto",
     .flagfile = "",
@@ -134,7 +135,11 @@ static struct flag table[] = {
     {FLAG_INT, .name = "threads", .value = &o.threads, .operand = "N",
      .help = "CPU threads; 0: all"},
     {FLAG_TEXT, .name = "mesh_dim", .value = &o.mesh_dim, .operand = "DP,FSDP,MP",
-     .help = "ranks along each axis; this version runs one rank, so -1 is 1"},
+     .help = "ranks along each axis, of which one may be -1, what is left:\n"
+             "dp replicates the model, fsdp shares its parameters and moments out,\n"
+             "mp splits heads, feed-forward and vocabulary"},
+    {FLAG_NUMBER, .name = "comm_timeout", .value = &o.comm_timeout_s, .operand = "SECONDS",
+     .help = "end the run when a rank has been silent or has stood still for so long"},
 
     {FLAG_ON, .name = "jax_distributed.initialize_jax_distributed",
      .value = &o.initialize_jax_distributed, .help = "without effect, as are the next four"},
@@ -253,30 +258,6 @@ static void within(const char *name, int64_t value, int64_t least, int64_t most)
                (long long)most);
 }
 
-/* "dp,fsdp,mp", as "1,1,1", "!-1,1,1" or with names: as many ranks as this version has. */
-static void check_mesh(const char *text)
-{
-    const char *p = text + (*text == '!');
-    int axes = 0;
-    for (;; p++) {
-        const char *colon = strchr(p, ':'), *comma = strchr(p, ',');
-        if (colon && (!comma || colon < comma))
-            p = colon + 1;
-        char *end;
-        long ranks = strtol(p, &end, 10);
-        axes++;
-        if (end == p || (*end && *end != ',') || ranks == 0 || ranks < -1)
-            misuse("--mesh_dim=%s: expected three numbers of ranks, such as -1,1,1", text);
-        if (ranks > 1)
-            misuse("--mesh_dim=%s: this version runs a single rank; give --mesh_dim=1,1,1", text);
-        p = end;
-        if (!*p)
-            break;
-    }
-    if (axes != 3)
-        misuse("--mesh_dim=%s: expected three numbers of ranks, such as -1,1,1", text);
-}
-
 static void resolve_step(void)
 {
     char *end;
@@ -297,14 +278,26 @@ static void resolve_batch(void)
     if (o.global_batch_size % o.accum_steps)
         misuse("--accum_steps=%lld: does not divide --global_batch_size=%lld",
                (long long)o.accum_steps, (long long)o.global_batch_size);
-    int64_t part = o.global_batch_size / o.accum_steps;
+    int64_t data_ranks = mesh_data_ranks(&o.mesh);
+    if (o.global_batch_size / o.accum_steps % data_ranks)
+        misuse("--global_batch_size=%lld: its %lld rows a part cannot be shared out evenly among "
+               "the %lld ranks of --mesh_dim along dp and fsdp",
+               (long long)o.global_batch_size, (long long)(o.global_batch_size / o.accum_steps),
+               (long long)data_ranks);
+    o.rank_rows = o.global_batch_size / data_ranks;
+    int64_t part = o.rank_rows / o.accum_steps;
+    /* What a flag file of another mesh holds is made to fit. */
+    while (o.micro_batch > 1 && data_ranks > 1 &&
+           !flag_find(&program_table, "micro_batch")->given &&
+           (o.micro_batch > part || part % o.micro_batch))
+        o.micro_batch--;
     if (o.micro_batch == 0)
         o.micro_batch = part;
     within("micro_batch", o.micro_batch, 1, part);
     if (part % o.micro_batch)
         misuse("--micro_batch=%lld: does not divide the %lld rows of global_batch_size / "
-               "accum_steps",
-               (long long)o.micro_batch, (long long)part);
+               "accum_steps%s",
+               (long long)o.micro_batch, (long long)part, data_ranks > 1 ? " on each rank" : "");
     if (o.micro_batch * o.seq_length > INT_MAX)
         misuse("--micro_batch=%lld: more than 2^31 tokens at once; raise --accum_steps",
                (long long)o.micro_batch);
@@ -324,8 +317,13 @@ static void join_lines(const char **text)
     *text = joined;
 }
 
-static void resolve(void)
+static void resolve(int rank, int ranks)
 {
+    if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
+        misuse("%s", why());
+    o.mesh.rank = rank;
+    if (!(o.comm_timeout_s >= 1))
+        misuse("--comm_timeout=%g: expected 1 or more seconds", o.comm_timeout_s);
     join_lines(&o.model.update_model_config);
     within("seed", o.seed, 0, INT64_MAX);
     within("seq_length", o.seq_length, 1, 1 << 28);
@@ -341,7 +339,6 @@ static void resolve(void)
     within("skip_nonfinite", o.skip_nonfinite, 0, 1 << 20);
     resolve_batch();
     resolve_step();
-    check_mesh(o.mesh_dim);
     if (order_rule_find(&o.order_rule, o.order) || optim_check(&o.optim))
         misuse("%s", why());
     if (o.skip_nonfinite && o.optim.accumulate_gradient_steps > 1)
@@ -356,13 +353,13 @@ static void resolve(void)
         o.exp_dir = ".";
 }
 
-const struct options *options_parse(int argc, char **argv)
+const struct options *options_parse(int argc, char **argv, int rank, int ranks)
 {
     flags_parse(argc, argv, &program_table, NULL);
     o.tokenizer_given = flag_find(&program_table, "tokenizer_name")->given;
     if (*o.flagfile)
         read_flagfile(o.flagfile);
-    resolve();
+    resolve(rank, ranks);
     return &o;
 }
 
@@ -379,5 +376,5 @@ void options_notes(const struct options *given)
             "everything");
     for (const struct flag *f = table; f->kind; f++)
         if (f->kind != FLAG_GROUP && f->given && !strncmp(f->name, "jax_distributed.", 16))
-            say("--%s: without effect, this version runs a single rank", f->name);
+            say("--%s: without effect, ranks find each other by their launcher", f->name);
 }

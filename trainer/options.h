@@ -3,6 +3,7 @@
 #define OPTIONS_H
 
 #include "config.h"
+#include "mesh.h"
 #include "optim.h"
 #include "order.h"
 
@@ -35,6 +36,7 @@ struct options {
 
     const char *mesh_dim, *dtype, *device;
     int64_t threads;
+    double comm_timeout_s;
     bool print_config, is_rollback_reshuffle;
     const char *flagfile;
 
@@ -42,11 +44,13 @@ struct options {
     bool tokenizer_given;
     enum order_rule order_rule;
     int64_t step_to_resume; /* of resume_step, 0 for the newest */
+    struct mesh mesh;       /* of mesh_dim; this rank in it */
+    int64_t rank_rows;      /* of global_batch_size, those that a rank computes */
 };
 
-/* Parse, read --flagfile, and check every number that no file is needed for. Misuse ends the
-   program (flags.h). The result is the process's own. */
-const struct options *options_parse(int argc, char **argv);
+/* Parse, read --flagfile, and check every number that no file is needed for, for this one of so
+   many ranks. Misuse ends the program (flags.h). The result is the process's own. */
+const struct options *options_parse(int argc, char **argv, int rank, int ranks);
 
 /* One line for each flag that is taken for the reference's sake and does nothing here. */
 void options_notes(const struct options *o);

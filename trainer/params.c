@@ -109,20 +109,34 @@ static void list_block(struct params *p, int l, const struct config *c)
     matrix(p, l, "feed_forward/w3/kernel", SPLIT_COLUMNS, SHAPE(d, inner));
 }
 
+/* What was listed since the last unit makes the next one. */
+static void end_unit(struct params *p)
+{
+    size_t before = p->units ? p->unit[p->units - 1].offset + p->unit[p->units - 1].floats : 0;
+    p->unit[p->units++] = (struct param_unit){before, p->floats - before};
+}
+
 int params_list(struct params *p, const struct config *c)
 {
     enum { OF_A_BLOCK = 32, OF_THE_REST = 3 };
     *p = (struct params){0};
     size_t most = (size_t)c->num_hidden_layers * OF_A_BLOCK + OF_THE_REST;
     p->list = calloc(most, sizeof *p->list);
-    if (!p->list)
+    p->unit = calloc((size_t)c->num_hidden_layers + 2, sizeof *p->unit);
+    if (!p->list || !p->unit) {
+        params_close(p);
         return fail("out of memory for the names of parameters");
+    }
     matrix(p, -1, "model/wte/embedding", SPLIT_ROWS, SHAPE(c->vocab_size, c->hidden_size));
-    for (int l = 0; l < c->num_hidden_layers; l++)
+    end_unit(p);
+    for (int l = 0; l < c->num_hidden_layers; l++) {
         list_block(p, l, c);
+        end_unit(p);
+    }
     vector(p, -1, "model/ln_f/kernel", INIT_ONES, SHAPE(c->hidden_size));
     if (!c->tie_word_embeddings)
         matrix(p, -1, "lm_head/kernel", SPLIT_COLUMNS, SHAPE(c->hidden_size, c->vocab_size));
+    end_unit(p);
     assert((size_t)p->count <= most);
     return 0;
 }
@@ -165,6 +179,7 @@ void params_close(struct params *p)
     device_free(p->mean);
     device_free(p->work);
     free(p->list);
+    free(p->unit);
     *p = (struct params){0};
 }
 

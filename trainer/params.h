@@ -39,10 +39,18 @@ struct param {
     bool matrix; /* a factor of matmul or the embedding: has a working copy in `real` */
 };
 
+/* Parameters that are moved at once, neighbours in the list: unit 0 is the embedding, 1 + l block
+   l, the last one the rest. */
+struct param_unit {
+    size_t offset, floats; /* of its parameters in each array, spaces included */
+};
+
 /* Zero means closed. */
 struct params {
     struct param *list; /* [count], owned, in the model's order */
     int count;
+    struct param_unit *unit; /* [units], owned */
+    int units;
     size_t total;        /* parameters */
     size_t floats;       /* in each array, with the spaces */
     size_t work_reals;   /* working copies; 0 where real is float */

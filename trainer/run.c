@@ -1,7 +1,9 @@
 /* run.c -- a run of training: everything it has open, and what one does with it. */
 #include "run.h"
+#include "comm.h"
 #include "nonfinite.h"
 #include "report.h"
+#include "run_ranks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -10,13 +12,37 @@
 
 /* ---- the steps ---------------------------------------------------------------------------- */
 
-/* Fill r->batch with windows: those of an order, or `first` and on when order is NULL. */
+/* Fill r->batch with this rank's share of a step's windows: those of an order, or `first` and on
+   when order is NULL. */
 static int read_batch(struct run *r, const struct data *d, const uint32_t *order, uint64_t first)
 {
+    uint64_t skip = (uint64_t)mesh_data_rank(&r->options->mesh) * (uint64_t)r->batch.rows;
     for (int row = 0; row < r->batch.rows; row++)
-        if (data_read(d, order ? order[row] : first + (uint64_t)row, &r->batch, row))
+        if (data_read(d, order ? order[skip + (uint64_t)row] : first + skip + (uint64_t)row,
+                      &r->batch, row))
             return -1;
     return 0;
+}
+
+/* Add up what each rank found in its rows; ranks along mp found the same. The signal that a rank
+   has caught becomes that of all. */
+static int join_scores(struct run *r, struct score *score)
+{
+    bool counts = mesh_mp_rank(&r->options->mesh) == 0;
+    double x[] = {counts ? score->loss : 0, counts ? score->accuracy : 0, *r->stop > 0,
+                  *r->stop == SIGINT};
+    if (run_sum(r, x, 4))
+        return -1;
+    if (mesh_ranks(&r->options->mesh) > 1) {
+        *score = (struct score){x[0], x[1]};
+        r->stopped = x[2] > 0 ? (x[3] > 0 ? SIGINT : SIGTERM) : 0;
+    }
+    return 0;
+}
+
+int run_stopped(const struct run *r)
+{
+    return mesh_ranks(&r->options->mesh) > 1 ? r->stopped : *r->stop;
 }
 
 /* Micro-batch i of r->batch. */
@@ -58,6 +84,18 @@ static int not_finite(struct run *r, struct metrics_step *m, const char *what, c
     return 0;
 }
 
+/* The place that the lowest rank tells which has found one, and which rank that is. */
+static const char *first_place(struct run *r, char place[NONFINITE_BYTES])
+{
+    int rank;
+    if (run_first_of(r, *place, place, NONFINITE_BYTES, &rank))
+        return why();
+    size_t n = strlen(place);
+    if (rank >= 0 && mesh_ranks(&r->options->mesh) > 1)
+        snprintf(place + n, NONFINITE_BYTES - n, " of rank %d", rank);
+    return place;
+}
+
 int run_step(struct run *r, struct metrics_step *m)
 {
     const struct options *o = r->options;
@@ -70,23 +108,33 @@ int run_step(struct run *r, struct metrics_step *m)
         memset(curves, 0, curve_floats(r) * sizeof *curves);
 
     int64_t step = r->step + 1;
-    int parts = (int)(o->global_batch_size / o->micro_batch);
+    int parts = (int)(o->rank_rows / o->micro_batch), data_ranks = mesh_data_ranks(&o->mesh);
+    bool alone = mesh_ranks(&o->mesh) == 1;
     float mult = optim_ttt_lr_mult(&r->config, step);
     struct score score = {0};
-    char place[NONFINITE_BYTES];
+    char place[NONFINITE_BYTES] = "";
     model_zero_grad(&r->model);
     for (int i = 0; i < parts; i++) {
         struct tokens t = part_of(r, i);
-        if (*r->stop)
+        if (alone && *r->stop)
             return 1;
-        if (model_train(&r->model, &t, mult, 1.0 / parts, &score, curves))
+        r->model.last = i == parts - 1;
+        if (model_train(&r->model, &t, mult, 1.0 / parts / data_ranks, &score, curves))
             return -1;
-        if (!isfinite((float)score.loss))
-            return not_finite(r, m, "loss", nonfinite_forward(place, &r->model));
+        peers_beat(r->peers);
+        if (!isfinite((float)score.loss) && !*place) {
+            nonfinite_forward(place, &r->model);
+            if (alone)
+                return not_finite(r, m, "loss", place);
+        }
     }
+    if (join_scores(r, &score))
+        return -1;
+    if (!isfinite((float)score.loss))
+        return not_finite(r, m, "loss", first_place(r, place));
     double norm = optim_grad_norm(&r->optim, &r->params);
     if (!isfinite((float)norm))
-        return not_finite(r, m, "gradient", nonfinite_gradient(place, &r->params));
+        return not_finite(r, m, "gradient", first_place(r, nonfinite_gradient(place, &r->params)));
     r->skipped = 0;
     optim_step(&r->optim, &r->params, r->step);
 
@@ -113,21 +161,29 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
                     r->validation.path, r->validation.windows, rows);
     if (o->eval_batches && (uint64_t)o->eval_batches < batches)
         batches = (uint64_t)o->eval_batches;
-    int parts = (int)(o->global_batch_size / o->micro_batch);
+    int parts = (int)(o->rank_rows / o->micro_batch), data_ranks = mesh_data_ranks(&o->mesh);
     struct score score = {0};
+    double counted = 0;
     *tokens = 0;
     for (uint64_t b = 0; b < batches; b++) {
         if (read_batch(r, &r->validation, NULL, b * rows))
             return -1;
         for (int i = 0; i < parts; i++) {
             struct tokens t = part_of(r, i);
-            if (model_score(&r->model, &t, 1.0 / ((double)parts * (double)batches), &score))
+            if (model_score(&r->model, &t, 1.0 / ((double)parts * (double)batches) / data_ranks,
+                            &score))
                 return -1;
+            peers_beat(r->peers);
         }
         for (size_t i = 0; i < (size_t)r->batch.rows * (size_t)r->batch.seq; i++)
-            *tokens += r->batch.mask[i] > 0;
+            counted += r->batch.mask[i] > 0;
     }
+    if (mesh_mp_rank(&o->mesh))
+        counted = 0;
+    if (join_scores(r, &score) || run_sum(r, &counted, 1))
+        return -1;
     *loss = score.loss;
+    *tokens = (uint64_t)counted;
     return 0;
 }
 
@@ -154,6 +210,9 @@ void run_place_in_data(const struct run *r, struct state_data *d)
 int run_save_begin(struct run *r)
 {
     int64_t every = r->options->save_milestone_freq;
+    r->saving = r->step;
+    if (!run_is_first(r))
+        return 0;
     struct state s = {
         .step = r->step,
         .milestone = every && r->step % every == 0,
@@ -164,15 +223,14 @@ int run_save_begin(struct run *r)
     if (!s.flags)
         return fail("out of memory");
     run_place_in_data(r, &s.data);
-    r->saving = r->step;
     saver_begin(&r->saver, &s);
     return 0;
 }
 
 int run_save_end(struct run *r)
 {
-    bool whole;
-    int status = saver_end(&r->saver, &whole);
+    bool whole = true;
+    int status = run_is_first(r) ? saver_end(&r->saver, &whole) : 0;
     if (whole)
         r->saved = r->saving;
     r->saving = 0;

@@ -10,6 +10,7 @@
 #include "options.h"
 #include "order.h"
 #include "params.h"
+#include "peers.h"
 #include "resume.h"
 #include "rundir.h"
 #include "saver.h"
@@ -20,11 +21,14 @@
 struct run {
     const struct options *options;     /* borrowed, as is stop */
     const volatile sig_atomic_t *stop; /* set by a signal */
+    struct peers *peers;               /* the other ranks; borrowed */
+    double *sums;                      /* on the device, owned: what ranks add up; NULL with one */
+    int stopped;                       /* the signal that all ranks have agreed to stop by */
     struct config config;
     struct dataset dataset;
     struct data train, validation; /* the latter only where it is read */
     struct order order;
-    struct batch batch; /* of global_batch_size rows */
+    struct batch batch; /* of the rows that this rank computes */
     struct params params;
     struct model model;
     struct optim optim;
@@ -41,7 +45,8 @@ struct run {
 
 /* What the flags mean: dataset, model, directory (unless only evaluating), checkpoint to begin
    with, memory. Says each in a line. The device is open. */
-must_check int run_open(struct run *r, const struct options *o, const volatile sig_atomic_t *stop);
+must_check int run_open(struct run *r, const struct options *o, struct peers *peers,
+                        const volatile sig_atomic_t *stop);
 void run_close(struct run *r); /* harmless when closed */
 
 /* The resolved run for people, on stdout: flags, configuration, parameters, memory. Nothing of it
@@ -56,6 +61,9 @@ void run_place_in_data(const struct run *r, struct state_data *d);
    m->skipped and why(). -1 too when the data are bad or the device broke. When *r->stop becomes
    true the step is given up between two micro-batches: 1, and everything is as before it. */
 must_check int run_step(struct run *r, struct metrics_step *m);
+
+/* The signal that the run is to stop by, or 0: with several ranks once all know of it. */
+int run_stopped(const struct run *r);
 
 /* The loss over the first eval_batches batches of the validation data, in their own order, the
    last incomplete batch left out; and the tokens that counted. */

@@ -22,7 +22,7 @@ static int plan_memory(struct run *r, struct plan *plan)
     *plan = (struct plan){0};
     if (model_plan(plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length, training))
         return -1;
-    plan_add_host(plan, "batch", batch_bytes((int)o->global_batch_size, (int)o->seq_length));
+    plan_add_host(plan, "batch", batch_bytes((int)o->rank_rows, (int)o->seq_length));
     if (!training)
         return 0;
     optim_plan(plan, &o->optim, &r->params);

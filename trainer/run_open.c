@@ -4,6 +4,7 @@
 #include "report.h"
 #include "run.h"
 #include "run_memory.h"
+#include "run_ranks.h"
 #include "version.h"
 
 #include <inttypes.h>
@@ -106,7 +107,7 @@ static int open_splits(struct run *r)
 static int open_data(struct run *r)
 {
     const struct options *o = r->options;
-    if (batch_open(&r->batch, (int)o->global_batch_size, (int)o->seq_length))
+    if (batch_open(&r->batch, (int)o->rank_rows, (int)o->seq_length))
         return -1;
     if (o->eval_mode)
         return 0;
@@ -231,7 +232,7 @@ static int reshuffle(struct run *r, const struct resume *from)
         " rows; without --is_rollback_reshuffle from now on",
         at.epoch, at.position);
     bool notes = from->in_place && from->whole && from->state.data.windows;
-    return notes ? state_note_reshuffles(from->step_dir, &r->order.log) : 0;
+    return notes && run_is_first(r) ? state_note_reshuffles(from->step_dir, &r->order.log) : 0;
 }
 
 static int begin(struct run *r, const struct resume *from)
@@ -261,6 +262,8 @@ static int begin(struct run *r, const struct resume *from)
     if (!from->in_place || !whole)
         return 0;
     r->saved = r->step;
+    if (!run_is_first(r))
+        return 0;
     /* When an older checkpoint was asked for, a kill from here on must not lead to the newer. */
     return rundir_point(&r->dir, r->step);
 }
@@ -281,21 +284,25 @@ static int open_all(struct run *r, struct resume *from)
         return -1;
     config_notes(&r->config);
     options_notes(o);
-    if (!o->eval_mode && rundir_open(&r->dir, o->exp_dir, o->exp_name))
+    int (*open_dir)(struct rundir *, const char *, const char *) =
+        run_is_first(r) ? rundir_open : rundir_name;
+    if (!o->eval_mode && open_dir(&r->dir, o->exp_dir, o->exp_name))
         return -1;
     bool with_snapshot;
-    if (resume_find(from, o, o->eval_mode ? NULL : &r->dir) || open_splits(r) ||
-        check_memory(r, &with_snapshot) || open_data(r) || open_model(r) ||
+    if (open_splits(r) || run_agree_data(r) ||
+        resume_find(from, o, o->eval_mode ? NULL : &r->dir) || run_agree_begin(r, from->step_dir) ||
+        run_join(r) || check_memory(r, &with_snapshot) || open_data(r) || open_model(r) ||
         saver_open(&r->saver, with_snapshot, &r->params, &r->dir, &r->metrics) || begin(r, from))
         return -1;
     r->began_s = now_s() - (r->step ? from->state.elapsed_s : 0);
-    return o->eval_mode ? 0 : open_directory(r);
+    return o->eval_mode || !run_is_first(r) ? 0 : open_directory(r);
 }
 
-int run_open(struct run *r, const struct options *o, const volatile sig_atomic_t *stop)
+int run_open(struct run *r, const struct options *o, struct peers *peers,
+             const volatile sig_atomic_t *stop)
 {
     struct resume from = {0};
-    *r = (struct run){.options = o, .stop = stop};
+    *r = (struct run){.options = o, .peers = peers, .stop = stop};
     int status = open_all(r, &from);
     resume_close(&from);
     if (status)
@@ -306,6 +313,7 @@ int run_open(struct run *r, const struct options *o, const volatile sig_atomic_t
 void run_close(struct run *r)
 {
     saver_close(&r->saver);
+    run_part(r);
     metrics_close(&r->metrics);
     rundir_close(&r->dir);
     free(r->curves);

@@ -91,10 +91,15 @@ static int remove_leftovers(const char *dir)
     return status ? -1 : each_step(dir, remove_step_leftover, NULL);
 }
 
-int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name)
+int rundir_name(struct rundir *r, const char *exp_dir, const char *exp_name)
 {
     *r = (struct rundir){.lock_fd = -1};
-    if (rundir_path(exp_dir, exp_name, r->path) || make_dirs(r->path))
+    return rundir_path(exp_dir, exp_name, r->path);
+}
+
+int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name)
+{
+    if (rundir_name(r, exp_dir, exp_name) || make_dirs(r->path))
         return -1;
     r->lock_fd = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (r->lock_fd < 0)

@@ -18,6 +18,8 @@ struct rundir {
 
 /* Make the directory and lock it. Half-written checkpoints of killed runs are removed. */
 must_check int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name);
+/* Only its path, where another rank has the directory in its hands. */
+must_check int rundir_name(struct rundir *r, const char *exp_dir, const char *exp_name);
 void rundir_close(struct rundir *r); /* harmless when closed */
 
 /* "RUN/NAME" into path. */

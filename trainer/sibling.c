@@ -1,5 +1,7 @@
 /* sibling.c -- hand over to the build of this program that the machine and the flags call for. */
 #include "sibling.h"
+#include "comm.h"
+#include "device.h"
 #include "real.h"
 #include "report.h"
 
@@ -74,4 +76,28 @@ int sibling_exec(const char *program_name, char **argv, const char *device, cons
     say("a GPU is there, but no %s build of this program (make %s): running on the CPU", build,
         build);
     return 0;
+}
+
+int sibling_exec_ranks(const char *program_name, char **argv, int ranks)
+{
+    char path[PATH_MAX], *self = realpath("/proc/self/exe", NULL);
+    const char *slash = self ? strrchr(self, '/') : NULL;
+    if (ranks == 1 || *comm_kind()) {
+        free(self);
+        return 0;
+    }
+    bool there = slash && !strcmp(device_kind(), "cpu") &&
+                 snprintf(path, PATH_MAX, "%.*s/%s-mpi", (int)(slash - self), self, program_name) <
+                     PATH_MAX &&
+                 !access(path, X_OK);
+    free(self);
+    if (there)
+        execv(path, argv);
+    if (there)
+        return fail("%s: %s", path, strerror(errno));
+    return fail(
+        "this is one of %d ranks, but the %s build of %s runs one: %s was not there when it "
+        "was built",
+        ranks, TTT_BUILD, program_name,
+        strcmp(device_kind(), "cpu") ? "nccl.h" : "MPI (Debian: libopenmpi-dev)");
 }

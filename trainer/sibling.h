@@ -15,4 +15,8 @@
 must_check int sibling_exec(const char *program_name, char **argv, const char *device,
                             const char *dtype);
 
+/* The same where this process is one of several ranks and the program carries nothing between
+   them: hand over to "ttt-train-mpi", which does. */
+must_check int sibling_exec_ranks(const char *program_name, char **argv, int ranks);
+
 #endif

@@ -1,8 +1,10 @@
 /* train.c -- ttt-train: the loop of steps. */
+#include "comm.h"
 #include "device.h"
 #include "live.h"
 #include "report.h"
 #include "run.h"
+#include "run_ranks.h"
 #include "sibling.h"
 
 #include <inttypes.h>
@@ -44,13 +46,15 @@ static void record(struct run *r, const struct metrics_step *m, struct live *lin
         live_break(line);
         warn("%s", why());
     }
+    if (!run_is_first(r)) /* which writes for all */
+        return;
     int bad = metrics_put(&r->metrics, m);
     if (r->curves && !m->skipped && is_due(m->step, o->save_milestone_freq))
         bad |= metrics_put_stats(&r->metrics, m->step, r->curves, c->num_hidden_layers,
                                  r->model.seq / c->mini_batch_size, c->mini_batch_size);
     bool last = m->step == o->total_steps;
     if (!m->skipped)
-        live_show(line, m, last || stop);
+        live_show(line, m, last || run_stopped(r));
     if (bad) {
         live_break(line);
         warn("%s; training goes on without that line", why());
@@ -63,8 +67,10 @@ static void validate(struct run *r, struct live *line, int *status)
     double loss;
     uint64_t tokens;
     live_break(line);
-    if (run_evaluate(r, &loss, &tokens) ||
-        metrics_put_validation(&r->metrics, r->step, loss, tokens)) {
+    int bad = run_evaluate(r, &loss, &tokens);
+    if (!bad && !run_is_first(r))
+        return;
+    if (bad || metrics_put_validation(&r->metrics, r->step, loss, tokens)) {
         warn("%s; training goes on", why());
         *status = 1;
         return;
@@ -108,7 +114,7 @@ static int train(struct run *r)
     if (r->step >= o->total_steps)
         say("step %" PRId64 " of %" PRId64 " is done already", r->step, o->total_steps);
     live_begin(&line, r->step, o->total_steps);
-    while (r->step < o->total_steps && !stop) {
+    while (r->step < o->total_steps && !run_stopped(r)) {
         struct metrics_step m;
         int given_up = run_step(r, &m);
         if (given_up > 0)
@@ -132,10 +138,10 @@ static int train(struct run *r)
         save(r, &line, &status);
     settle(r, &line, &status);
     live_break(&line);
-    if (!stop || status)
+    if (!run_stopped(r) || status)
         return status;
     say("stopped by a signal at step %" PRId64 "; --resume=auto goes on", r->step);
-    return 128 + stop;
+    return 128 + run_stopped(r);
 }
 
 static int evaluate(struct run *r)
@@ -146,8 +152,32 @@ static int evaluate(struct run *r)
         warn("%s", why());
         return 1;
     }
-    printf("Eval Loss: %.4f\n", loss);
+    if (run_is_first(r))
+        printf("Eval Loss: %.4f\n", loss);
     return 0;
+}
+
+/* Who this process is among the ranks; how it speaks follows from that. */
+static void find_ranks(struct ranks *ranks)
+{
+    static char name[64];
+    program = "ttt-train";
+    if (ranks_find(ranks))
+        die("%s", why());
+    if (ranks->count > 1) {
+        snprintf(name, sizeof name, "ttt-train rank %d", ranks->rank);
+        program = name;
+    }
+}
+
+/* The end of this rank is the end of all. */
+static _Noreturn void die_of(struct peers *peers)
+{
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", why());
+    warn("%s", sentence);
+    peers_fail(peers, sentence);
+    _exit(1);
 }
 
 int main(int argc, char **argv)
@@ -156,12 +186,22 @@ int main(int argc, char **argv)
     if (!given)
         die("out of memory");
     memcpy(given, argv, ((size_t)argc + 1) * sizeof *given);
-    const struct options *o = options_parse(argc, argv);
-    if (sibling_exec("ttt-train", given, o->device, o->dtype))
+    struct ranks ranks;
+    find_ranks(&ranks);
+    const char *name = program;
+    const struct options *o = options_parse(argc, argv, ranks.rank, ranks.count);
+    program = name;
+    quiet |= ranks.rank > 0;
+    if (sibling_exec("ttt-train", given, o->device, o->dtype) ||
+        sibling_exec_ranks("ttt-train", given, ranks.count))
         die("%s", why());
     free(given);
     catch_signals();
 
+    struct peers peers;
+    if (peers_open(&peers, &ranks, o->comm_timeout_s))
+        die("%s", why());
+    device_choose(ranks.local, ranks.here);
     const char *trouble = device_open((int)o->threads);
     if (trouble)
         die("%s", trouble);
@@ -171,12 +211,17 @@ int main(int argc, char **argv)
         device_close();
         return finish(0);
     }
-    say("%s, %.0f GFLOP/s", device_describe(), device_matmul_gflops());
+    if (!quiet)
+        say("%s, %.0f GFLOP/s", device_describe(), device_matmul_gflops());
     struct run r;
-    if (run_open(&r, o, &stop))
-        die("%s", why());
+    if (run_agree_program(&peers) || run_open(&r, o, &peers, &stop))
+        die_of(&peers);
     int status = o->eval_mode ? evaluate(&r) : train(&r);
+    if (ranks.count > 1 && status == 1)
+        die_of(&peers);
     run_close(&r);
+    comm_close();
+    peers_close(&peers);
     device_close();
     return finish(status);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ALIGN = 256, HUGE_PAGE = 2 << 20 };
 
@@ -60,11 +61,22 @@ static int processor_quota(void)
     return processors;
 }
 
+/* The launcher may give each its processors; where it gives all of them all, they share. */
+static int processes = 1;
+
+void device_choose(int local, int here)
+{
+    (void)local;
+    processes = here > 0 ? here : 1;
+}
+
 const char *device_open(int threads)
 {
     if (threads == 0 && !getenv("OMP_NUM_THREADS")) {
-        int quota = processor_quota();
+        int quota = processor_quota(), bound = omp_get_num_procs();
         threads = omp_get_max_threads() < quota ? omp_get_max_threads() : quota;
+        if (processes > 1 && bound == (int)sysconf(_SC_NPROCESSORS_ONLN))
+            threads = threads / processes > 1 ? threads / processes : 1;
     }
     if (threads > 0)
         omp_set_num_threads(threads);

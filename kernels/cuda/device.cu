@@ -44,6 +44,14 @@ static const char *refuse(const char *what, const char *reason)
     return sentence;
 }
 
+static int local_number, device_number;
+
+void device_choose(int local, int here)
+{
+    (void)here;
+    local_number = local;
+}
+
 const char *device_open(int threads)
 {
     (void)threads;
@@ -52,8 +60,14 @@ const char *device_open(int threads)
     if (e || count == 0)
         return refuse("no CUDA device can be used", e ? cudaGetErrorString(e) : "none is visible");
     cudaDeviceProp gpu;
-    if ((e = cudaSetDevice(0)) || (e = cudaGetDeviceProperties(&gpu, 0)))
-        return refuse("the first CUDA device cannot be used", cudaGetErrorString(e));
+    // A launcher may let each process see its own device alone.
+    int number = count == 1 ? 0 : local_number;
+    if (number >= count)
+        return refuse("this machine has fewer CUDA devices than processes on it",
+                      "start one for each device");
+    if ((e = cudaSetDevice(number)) || (e = cudaGetDeviceProperties(&gpu, number)))
+        return refuse("the CUDA device cannot be used", cudaGetErrorString(e));
+    device_number = number;
     if (gpu.major < 8)
         return refuse(gpu.name, "too old: compute capability 8.0 or later is needed");
     if ((e = cudaStreamCreateWithFlags(&device_stream, cudaStreamNonBlocking)) ||
@@ -90,7 +104,7 @@ const char *device_describe(void)
     static char line[400];
     cudaDeviceProp gpu;
     int blas = 0;
-    if (cudaGetDeviceProperties(&gpu, 0) || cublasGetVersion(device_blas, &blas))
+    if (cudaGetDeviceProperties(&gpu, device_number) || cublasGetVersion(device_blas, &blas))
         return "a CUDA device that does not answer";
     snprintf(line, sizeof line, "%s, sm_%d%d, %d multiprocessors, %.1f GiB, cuBLAS %d, %s",
              gpu.name, gpu.major, gpu.minor, gpu.multiProcessorCount,

@@ -66,7 +66,7 @@ refuses() {
 refuses misspelt-flag 2 'did you mean --total_steps' --total_step=3
 refuses misspelt-key 1 'hidden_size' --update_model_config='dict(hiden_size=32)'
 refuses not-a-number 2 'expected a whole number' --total_steps=many
-refuses mesh-of-two 2 'a single rank' --mesh_dim=2,1,1
+refuses mesh-of-two 2 'this process is alone' --mesh_dim=2,1,1
 refuses mesh-of-words 2 'three numbers' --mesh_dim=all
 refuses palm-without-warm-up 2 'lr_warmup_steps is 0' --optimizer.type=palm --optimizer.palm_optimizer.lr_warmup_steps=0
 refuses accumulation-that-does-not-divide 2 'does not divide' --accum_steps=3
