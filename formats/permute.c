@@ -52,18 +52,48 @@ uint64_t permute_at(const struct permute *p, uint64_t i)
     return i;
 }
 
+/* One way back of all rounds, for LANES numbers at once: each waits for its own products. */
+enum { LANES = 4 };
+
+static void back(const struct permute *p, uint64_t number[LANES])
+{
+    uint64_t x[LANES], y[LANES];
+    for (int k = 0; k < LANES; k++) {
+        x[k] = number[k] / p->b;
+        y[k] = number[k] % p->b;
+    }
+    for (int r = PERMUTE_ROUNDS; r-- > 0;)
+        for (int k = 0; k < LANES; k++) {
+            uint64_t d = draw(p->key[2 * r + 1], x[k], p->b);
+            y[k] = y[k] < d ? y[k] + p->b - d : y[k] - d;
+            d = draw(p->key[2 * r], y[k], p->a);
+            x[k] = x[k] < d ? x[k] + p->a - d : x[k] - d;
+        }
+    for (int k = 0; k < LANES; k++)
+        number[k] = x[k] * p->b + y[k];
+}
+
 uint64_t permute_find(const struct permute *p, uint64_t number)
 {
-    assert(number < p->n);
-    do {
-        uint64_t x = number / p->b, y = number % p->b;
-        for (int r = PERMUTE_ROUNDS; r-- > 0;) {
-            uint64_t d = draw(p->key[2 * r + 1], x, p->b);
-            y = y < d ? y + p->b - d : y - d;
-            d = draw(p->key[2 * r], y, p->a);
-            x = x < d ? x + p->a - d : x - d;
+    uint64_t place;
+    permute_find_run(p, number, 1, &place);
+    return place;
+}
+
+void permute_find_run(const struct permute *p, uint64_t number, size_t count, uint64_t *places)
+{
+    assert(number < p->n && count <= p->n - number);
+    for (size_t at = 0, n; at < count; at += n) {
+        uint64_t lane[LANES] = {0};
+        n = count - at < LANES ? count - at : LANES;
+        for (size_t k = 0; k < n; k++)
+            lane[k] = number + at + k;
+        back(p, lane);
+        for (size_t k = 0; k < n; k++) {
+            uint64_t one[LANES] = {lane[k]};
+            while (one[0] >= p->n)
+                back(p, one);
+            places[at + k] = one[0];
         }
-        number = x * p->b + y;
-    } while (number >= p->n);
-    return number;
+    }
 }

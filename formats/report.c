@@ -122,8 +122,10 @@ void progress_begin(struct progress *p, const char *verb, const char *unit, uint
 void progress_to(struct progress *p, uint64_t done)
 {
     p->done = done;
+    if (quiet)
+        return;
     double now = now_s();
-    if (quiet || now - p->shown_s < (p->live ? 0.25 : 60))
+    if (now - p->shown_s < (p->live ? 0.25 : 60))
         return;
     p->shown_s = now;
     show(p, '\r');

@@ -121,6 +121,7 @@ struct tok_reader {
     uint64_t offset;          /* bytes read, for progress */
     uint64_t file_bytes;      /* 0 when it is a pipe */
     bool stored_only;         /* set it after open: pieces come without `ids`, which is faster */
+    bool deflated;            /* a block was */
     struct tok_block_in *block; /* owned; private */
 };
 
@@ -148,6 +149,11 @@ must_check int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece);
 /* Read trailer and index without the blocks: totals are known then, and seek works. -1 with why()
    when path is not a regular file. The position does not change. */
 must_check int tok_reader_index(struct tok_reader *r);
+/* After open: take the blocks of a regular file from a map of it, read in at once. `stored` then
+   stays until close unless its block was deflated, and stored_only is set. Frames are checked as
+   ever, checksums and ids of blocks from .. to-1 alone, and no document's hash: the caller sees to
+   the rest. tok_reader_seek does not go with it. */
+must_check int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to);
 /* Let tok_reader_next (or _piece) continue with document n. Needs tok_reader_index. */
 must_check int tok_reader_seek(struct tok_reader *r, uint64_t n);
 

@@ -74,6 +74,8 @@ struct tok_block_in {
     char *path; /* owned */
     int fd;
     bool regular, ended;
+    struct map map;                /* the whole file, with tok_reader_map */
+    uint64_t prove_from, prove_to; /* blocks to be proved there */
     /* the block being handed out */
     struct tok_frame frame;
     uint64_t at;                       /* its offset in the file */

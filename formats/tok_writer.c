@@ -1,6 +1,7 @@
 /* tok_writer.c -- token documents to a file or pipe, block by block. */
 #include "tok.h"
 #include "tok_block.h"
+#include "worker.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -9,9 +10,18 @@
 
 enum { DEFLATE_LEVEL = 6 };
 
+/* A block that is full, on its way to the file. */
+struct tok_block_job {
+    struct tok_writer *w;
+    struct tok_frame frame;
+    uint8_t *payload;
+    size_t bytes;
+};
+
 struct tok_block_out {
-    uint8_t *raw;        /* owned: room for all piece_ids, then ids */
-    uint8_t *stored;     /* owned; NULL without compress */
+    uint8_t *raw[2]; /* owned: room for all piece_ids, then ids; one is filled, one is written */
+    int filled;      /* the one being filled */
+    uint8_t *stored; /* owned; NULL without compress */
     uint32_t *piece_ids; /* [block_ids], owned */
     uint8_t *ids;        /* [block_ids] as stored, in raw */
     uint32_t pieces, count;
@@ -20,13 +30,17 @@ struct tok_block_out {
     XXH3_state_t *hash; /* owned: of the document being written */
     uint8_t *index;     /* owned: entries so far */
     size_t index_room;
+    struct tok_block_job job;
+    struct worker behind; /* checksums, deflation and writing, while the next block is filled */
 };
 
 static void release(struct tok_writer *w)
 {
     struct tok_block_out *b = w->block;
     if (b) {
-        free(b->raw);
+        worker_close(&b->behind);
+        free(b->raw[0]);
+        free(b->raw[1]);
         free(b->stored);
         free(b->piece_ids);
         free(b->index);
@@ -38,6 +52,8 @@ static void release(struct tok_writer *w)
 
 void tok_writer_abandon(struct tok_writer *w)
 {
+    if (w->block)
+        worker_close(&w->block->behind);
     writer_abandon(&w->file);
     release(w);
 }
@@ -48,13 +64,14 @@ static int allocate(struct tok_writer *w, bool compress)
     if (!b)
         return fail("no memory");
     size_t n = w->meta.block_ids, raw_bytes = (4 + tok_id_bytes(&w->meta)) * n + 8;
-    b->raw = malloc(raw_bytes);
+    b->raw[0] = malloc(raw_bytes);
+    b->raw[1] = malloc(raw_bytes); /* which costs nothing until a second block comes */
     b->piece_ids = malloc(4 * n);
     b->hash = XXH3_createState();
     b->stored = compress ? malloc(raw_bytes) : NULL;
-    if (!b->raw || !b->piece_ids || !b->hash || (compress && !b->stored))
+    if (!b->raw[0] || !b->raw[1] || !b->piece_ids || !b->hash || (compress && !b->stored))
         return fail("no memory for blocks of %zu ids", n);
-    b->ids = b->raw + 4 * n;
+    b->ids = b->raw[0] + 4 * n;
     return 0;
 }
 
@@ -135,39 +152,53 @@ static size_t deflated(struct tok_block_out *b, const uint8_t *raw, size_t raw_b
     return bytes;
 }
 
+static int block_write(void *self)
+{
+    struct tok_block_job *j = self;
+    struct tok_block_out *b = j->w->block;
+    struct tok_frame *f = &j->frame;
+    uint8_t *payload = j->payload;
+    f->stored_bytes = deflated(b, payload, j->bytes);
+    if (f->stored_bytes) {
+        f->flags |= TOK_DEFLATED;
+        payload = b->stored;
+    } else
+        f->stored_bytes = j->bytes;
+    memset(payload + f->stored_bytes, 0, tok_padded(f->stored_bytes) - f->stored_bytes);
+    return frame_put(j->w, f, payload);
+}
+
 static int block_flush(struct tok_writer *w, bool continues)
 {
     struct tok_block_out *b = w->block;
     if (b->pieces == 0)
         return 0;
-    if (index_add(w))
+    if (worker_wait(&b->behind) || index_add(w))
         return -1;
     /* The lengths come before the ids: room was left for as many as there can be. */
     uint8_t *payload = b->ids - 4 * (size_t)b->pieces;
     memcpy(payload, b->piece_ids, 4 * (size_t)b->pieces);
-    size_t bytes = 4 * (size_t)b->pieces + tok_id_bytes(&w->meta) * b->count;
-    size_t stored_bytes = deflated(b, payload, bytes);
-    struct tok_frame f = {
-        .flags = (stored_bytes ? TOK_DEFLATED : 0) | (b->continued ? TOK_CONTINUED : 0) |
-                 (continues ? TOK_CONTINUES : 0),
-        .sequence = w->totals.blocks,
-        .documents = b->documents,
-        .tokens = b->tokens,
-        .pieces = b->pieces,
-        .ids = b->count,
-        .stored_bytes = stored_bytes ? stored_bytes : bytes,
+    b->job = (struct tok_block_job){
+        .w = w,
+        .frame = {.flags = (b->continued ? TOK_CONTINUED : 0) | (continues ? TOK_CONTINUES : 0),
+                  .sequence = w->totals.blocks,
+                  .documents = b->documents,
+                  .tokens = b->tokens,
+                  .pieces = b->pieces,
+                  .ids = b->count},
+        .payload = payload,
+        .bytes = 4 * (size_t)b->pieces + tok_id_bytes(&w->meta) * b->count,
     };
-    if (stored_bytes)
-        payload = b->stored;
-    memset(payload + f.stored_bytes, 0, tok_padded(f.stored_bytes) - f.stored_bytes);
-    if (frame_put(w, &f, payload))
-        return -1;
     w->totals.blocks++;
     b->documents += b->pieces - b->continued;
     b->tokens += b->count;
     b->pieces = b->count = 0;
     b->continued = continues;
-    return 0;
+    b->filled = !b->filled;
+    b->ids = b->raw[b->filled] + 4 * (size_t)w->meta.block_ids;
+    /* Most streams of one block have no second: no thread for those. */
+    return b->job.frame.sequence ? worker_give(&b->behind, block_write, &b->job)
+                                 : block_write(&b->job);
 }
 
 static void piece_begin(struct tok_block_out *b)
@@ -286,7 +317,7 @@ int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t count)
 static int finish_put(struct tok_writer *w)
 {
     assert(!w->block->in_document);
-    if (block_flush(w, false))
+    if (block_flush(w, false) || worker_wait(&w->block->behind))
         return -1;
     uint8_t trailer[TOK_TRAILER_BYTES];
     tok_trailer_encode(&w->totals, w->file.bytes, trailer);

@@ -36,4 +36,22 @@ static inline uint64_t placing_of(const struct placing *o, uint64_t d)
                                     : o->places[d];
 }
 
+/* The same for documents in their order, some at a time. Begin with all of it zero. */
+struct placing_run {
+    uint64_t from, count;
+    uint64_t places[64];
+};
+
+static inline uint64_t placing_next(const struct placing *o, struct placing_run *r, uint64_t d)
+{
+    if (o->kind != PLACING_TTT)
+        return placing_of(o, d);
+    if (d - r->from >= r->count) {
+        r->from = d;
+        r->count = o->n - d < 64 ? o->n - d : 64;
+        permute_find_run(&o->ttt, d, r->count, r->places);
+    }
+    return r->places[d - r->from];
+}
+
 #endif

@@ -267,7 +267,7 @@ static void doc_begin(struct reorder *o)
     o->doc_ids = o->doc_place = 0;
     if ((!o->placing && !o->plan.head) || o->documents >= o->order.n)
         return; /* more documents than promised: reorder_turn says so */
-    o->doc_place = placing_of(&o->order, o->documents);
+    o->doc_place = placing_next(&o->order, &o->run, o->documents);
     o->unwanted = o->placing && (o->doc_place < o->plan.from || o->doc_place >= o->plan.to);
 }
 

@@ -62,6 +62,7 @@ struct reorder {
     /* ---- */
     uint64_t held_bytes;
     struct placing order;
+    struct placing_run run;
     uint8_t *arena; /* [room], owned */
     size_t room, used;
     struct scratch_file waiting, bucketed, large_file;

@@ -1,6 +1,6 @@
 /* shuffle.c -- ttt-shuffle: the documents of a .tok stream in another order. */
 #include "flags.h"
-#include "reorder.h"
+#include "gather.h"
 #include "report.h"
 
 #include <jansson.h>
@@ -48,13 +48,20 @@ static int take_all(struct reorder *o, struct tok_reader *r)
     return status < 0 ? -1 : reorder_turn(o);
 }
 
-static int write_all(struct tok_writer *w, struct reorder *o)
+/* Documents in their new order: from a map, or from memory and temporary files. */
+struct shuffled {
+    struct gather g;
+    struct reorder o;
+    bool mapped;
+};
+
+static int write_all(struct tok_writer *w, struct shuffled *s, uint64_t documents)
 {
     struct reorder_piece piece;
     struct progress p;
     int status;
-    progress_begin(&p, "wrote", " documents", o->documents);
-    while ((status = reorder_next(o, &piece)) > 0) {
+    progress_begin(&p, "wrote", " documents", documents);
+    while ((status = s->mapped ? gather_next(&s->g, &piece) : reorder_next(&s->o, &piece)) > 0) {
         if ((piece.first && tok_writer_begin(w)) ||
             tok_writer_append_stored(w, piece.stored, piece.count) ||
             (piece.last && tok_writer_end(w)))
@@ -65,36 +72,55 @@ static int write_all(struct tok_writer *w, struct reorder *o)
     return status;
 }
 
-/* From the reader through the reorderer to the file. */
-static int shuffle_through(const struct job *j, struct tok_reader *r, struct reorder *o,
+/* What a damaged file says where it is damaged. */
+static int damaged(const char *path)
+{
+    struct tok_reader r;
+    struct tok_doc piece;
+    int status = 1;
+    if (tok_reader_open(&r, path))
+        return -1;
+    r.stored_only = true;
+    while (status > 0)
+        status = tok_reader_piece(&r, &piece);
+    tok_reader_close(&r);
+    return status ? -1 : fail("%s: it has changed while it was read", path);
+}
+
+/* From the reader to the file. */
+static int shuffle_through(const struct job *j, struct tok_reader *r, struct shuffled *s,
                            struct tok_writer *w)
 {
-    if (take_all(o, r))
+    if (!s->mapped && take_all(&s->o, r))
         return fail("%s: %s", j->in, why());
-    if (o->documents == 0)
+    uint64_t documents = r->totals.documents;
+    if (documents == 0)
         return fail("%s: no documents: there is nothing to shuffle", j->in);
-    if (note_shuffle(&r->meta, j->order, j->seed, o->documents))
+    if (note_shuffle(&r->meta, j->order, j->seed, documents))
         return fail("%s: %s", j->in, why());
     r->meta.block_ids = 0;
-    if (tok_writer_open(w, j->out, &r->meta, j->compress) || write_all(w, o))
+    if (tok_writer_open(w, j->out, &r->meta, j->compress))
         return -1;
+    int status = write_all(w, s, documents);
     /* The sum of the documents' hashes does not depend on their order. */
-    if (w->totals.documents != r->totals.documents || w->totals.sum != r->totals.sum)
-        return fail("%s: the documents written are not those that were read", j->out);
-    return 0;
+    bool same = w->totals.documents == documents && w->totals.sum == r->totals.sum;
+    if (s->mapped && (status ? s->g.place < documents : !same))
+        return damaged(j->in);
+    if (!status && !same)
+        status = fail("%s: the documents written are not those that were read", j->out);
+    return status;
 }
 
 static int shuffle(const struct job *j)
 {
     struct tok_reader r;
     struct tok_writer w = {0};
-    struct reorder o = {0};
+    struct shuffled s = {0};
     if (tok_reader_open(&r, j->in))
         return -1;
     r.stored_only = true;
     /* A damaged end shows while reading, which names the place. */
     bool known = r.file_bytes > 0 && !tok_reader_index(&r);
-    int status = 0;
     struct reorder_plan plan = {
         .kind = *j->order == 'n' ? PLACING_NUMPY : PLACING_TTT,
         .seed = (uint64_t)j->seed,
@@ -106,10 +132,18 @@ static int shuffle(const struct job *j)
         .documents = r.totals.documents,
         .tokens = r.totals.tokens,
     };
-    if (!status && reorder_open(&o, &plan))
+    struct reorder_plan whole = plan;
+    whole.to = plan.documents;
+    int status = gather_open(&s.g, &whole, &j->in, 1, 0, 0);
+    s.mapped = status > 0;
+    if (status < 0)
+        status = damaged(j->in);
+    else if (s.mapped)
+        status = 0;
+    else if (reorder_open(&s.o, &plan))
         status = fail("%s: %s", j->in, why());
     if (!status)
-        status = shuffle_through(j, &r, &o, &w);
+        status = shuffle_through(j, &r, &s, &w);
     if (status)
         tok_writer_abandon(&w);
     else
@@ -117,9 +151,10 @@ static int shuffle(const struct job *j)
     char temporary[16];
     if (!status)
         say("%llu documents, %llu tokens in the order of seed %lld; %sB of temporary files",
-            (unsigned long long)o.documents, (unsigned long long)o.tokens, (long long)j->seed,
-            human(temporary, (double)o.temporary_bytes));
-    reorder_close(&o);
+            (unsigned long long)r.totals.documents, (unsigned long long)r.totals.tokens,
+            (long long)j->seed, human(temporary, (double)s.o.temporary_bytes));
+    gather_close(&s.g);
+    reorder_close(&s.o);
     tok_reader_close(&r);
     return status;
 }
