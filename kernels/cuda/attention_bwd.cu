@@ -1,8 +1,11 @@
-// cuda/attention_bwd.cu -- causal attention, backward: a block per tile of queries makes dq, then
-// one per tile of keys dk and dv. Each recomputes the weights, so that no sum leaves its block.
+// cuda/attention_bwd.cu -- causal attention in fp32, backward: a block per tile of queries makes
+// dq, then one per tile of keys dk and dv. Each recomputes the weights, so that no sum leaves its
+// block.
 #include "attention.cuh"
 
 #include "device.h"
+
+#ifndef TTT_BF16
 
 // p = e^(scale s - lse) where the query reads the key, else 0
 static __device__ inline float weight(float s, float scale, float lse, bool read)
@@ -141,3 +144,5 @@ void attention_bwd(real *dq, real *dk, real *dv, const real *dout, const real *o
     WITH_HEAD_DIM(head_dim, launch_bwd, dq, dk, dv, dot, dout, out, lse, q, k, v, batch, seq,
                   heads);
 }
+
+#endif

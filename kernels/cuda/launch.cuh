@@ -32,8 +32,10 @@ void device_fail(const char *what, const char *reason);
 // so.
 #    define SHARED_GAP(p) ((void)(p))
 enum { SHARED_GAP_BYTES = 0 };
-// Before a loop: four turns at a time.
+// Before a loop: all of its turns, four or one at a time.
+#    define UNROLL   _Pragma("unroll")
 #    define UNROLL_4 _Pragma("unroll 4")
+#    define UNROLL_1 _Pragma("unroll 1")
 #endif
 
 enum { ROW_THREADS = 256 };

@@ -26,6 +26,7 @@ struct thread : self {
 struct warp {
     uint32_t arrived, live;
     uint64_t slot[2][32]; // two, so that the next exchange does not disturb slow readers
+    alignas(16) char together[2][32 * TOGETHER_BYTES];
 };
 
 enum order { FORWARD, REVERSE, RANDOM };
@@ -136,6 +137,7 @@ static void entry()
 {
     fiber_entered(&program);
     body(body_arg);
+    copies_ended();
 
     thread &t = me();
     t.now = RETURNED;
@@ -243,18 +245,49 @@ uint64_t warp_exchange(uint32_t mask, uint64_t mine, unsigned source)
     return theirs;
 }
 
+void warp_together(void *mine, size_t bytes, void (*all)(void *records))
+{
+    thread &t = me();
+    warp &w = warps[t.linear / 32];
+    if (w.live != ~0u)
+        fault("an operation of a whole warp without all of its lanes");
+    char *records = w.together[t.operations++ % 2];
+    memcpy(records + t.linear % 32 * bytes, mine, bytes);
+    if ((w.arrived | 1u << t.linear % 32) == ~0u)
+        all(records);
+    warp_barrier(~0u);
+    memcpy(mine, records + t.linear % 32 * bytes, bytes);
+}
+
 // ---- shared memory ---------------------------------------------------------------------------
 
 enum { POISON = 0xFF, STATIC_LIMIT = 48 << 10, DYNAMIC_LIMIT = 227 << 10 };
 
 static uint64_t block_serial;
 static char *dynamic_memory;
-static std::vector<const char *> gaps; // of the running block
-static size_t static_bytes;            // of the running block
+static size_t dynamic_bytes;
+static std::vector<const char *> gaps;                      // of the running block
+static size_t static_bytes;                                 // of the running block
+static std::vector<std::pair<const char *, size_t>> arrays; // of the running block
 
 void *dynamic_shared()
 {
     return dynamic_memory;
+}
+
+bool in_shared(const void *p, size_t bytes)
+{
+    const char *at = (const char *)p;
+    if (at >= dynamic_memory && at + bytes <= dynamic_memory + dynamic_bytes) {
+        for (const char *gap : gaps)
+            if (at < gap + GAP_BYTES && gap < at + bytes)
+                return false;
+        return true;
+    }
+    for (const auto &[array, size] : arrays)
+        if (at >= array && at + bytes <= array + size)
+            return true;
+    return false;
 }
 
 void shared_gap(const void *p)
@@ -275,6 +308,7 @@ void *shared_array::find(size_t bytes)
         memset(memory, POISON, bytes + 2 * GAP_BYTES);
         shared_gap(memory);
         shared_gap(memory + GAP_BYTES + bytes);
+        arrays.push_back({memory + GAP_BYTES, bytes});
         static_bytes += bytes;
         if (static_bytes > STATIC_LIMIT)
             fault("more than 48 KiB of static shared memory");
@@ -319,6 +353,8 @@ static void begin_block(uint64_t id, size_t shared_bytes)
     block_serial++;
     static_bytes = 0;
     gaps.clear();
+    arrays.clear();
+    dynamic_bytes = shared_bytes;
     memset(dynamic_memory, POISON, shared_bytes + GAP_BYTES);
     shared_gap(dynamic_memory + shared_bytes);
     for (unsigned i = 0; i < n; i++) {

@@ -9,6 +9,7 @@
 //   - threads of a block that wait at different barriers, or for a warp that cannot come
 //   - a warp operation whose mask names a lane that has returned
 //   - a write between or after the arrays of shared memory, or around an allocation
+//   - copies and tiles (tensor_core.h) that leave shared memory
 //
 // Shared memory starts as NaN (all bits set) in every block. Blocks one after the other cannot show
 // a race between blocks; a GPU and compute-sanitizer can.
@@ -60,12 +61,29 @@ uint32_t warp_live();
 // Give 8 bytes to the lanes of mask, take those of lane `source`.
 uint64_t warp_exchange(uint32_t mask, uint64_t mine, unsigned source);
 
+// Give `bytes` at mine to the warp, whose last lane to come calls all(records of the 32 lanes), and
+// take them back. Every lane of a whole warp takes part.
+enum { TOGETHER_BYTES = 64 };
+void warp_together(void *mine, size_t bytes, void (*all)(void *records));
+
+// ---- tensor cores (tensor_core.cc) -------------------------------------------------------------
+
+void warp_mma(float c[4], const unsigned a[4], const unsigned b[2]);
+void warp_load_tiles(unsigned x[4], const void *row, bool transposed);
+void copy_begin(void *to, const void *from); // from NULL: zeros
+void copy_commit();
+void copy_wait(size_t left);
+void copies_ended(); // the running thread returns
+
 // ---- shared memory ---------------------------------------------------------------------------
 
 enum { GAP_BYTES = 256 }; // guarded, after every array
 
 // The launch's dynamic shared memory.
 void *dynamic_shared();
+
+// Whether bytes at p are in the running block's shared memory.
+bool in_shared(const void *p, size_t bytes);
 
 // Note that GAP_BYTES at p belong to nobody.
 void shared_gap(const void *p);
