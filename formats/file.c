@@ -103,8 +103,12 @@ void writer_clean_on_signals(void)
     static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     struct sigaction act = {.sa_handler = clean_and_leave,
                             .sa_flags = (int)SA_RESETHAND | SA_NODEFER};
-    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++)
-        sigaction(sigs[i], &act, NULL);
+    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
+        struct sigaction before;
+        sigaction(sigs[i], &act, &before);
+        if (sigs[i] == SIGHUP && before.sa_handler == SIG_IGN)
+            sigaction(SIGHUP, &before, NULL); /* nohup has asked for that */
+    }
     signal(SIGXFSZ, SIG_IGN); /* a file size limit then fails a write, which has a sentence */
 }
 

@@ -11,6 +11,7 @@
 
 const char *program = "ttt";
 bool quiet;
+static _Atomic bool live_line; /* a progress line stands on the terminal */
 
 static void speak(const char *fmt, va_list args)
 {
@@ -18,7 +19,8 @@ static void speak(const char *fmt, va_list args)
     int n = snprintf(line, sizeof line, "%s: ", program);
     vsnprintf(line + n, sizeof line - (size_t)n, fmt, args);
     fflush(stdout);
-    fprintf(stderr, "%s\n", line); /* one call: sentences of two threads do not mix */
+    /* One call: sentences of two threads do not mix. */
+    fprintf(stderr, "%s%s\n", live_line ? "\r\033[K" : "", line);
 }
 
 void say(const char *fmt, ...)
@@ -109,7 +111,8 @@ static void show(struct progress *p, char end)
                  human_s(left, (double)(p->total - p->done) / rate));
     else if (end == '\n')
         snprintf(line + n, sizeof line - (size_t)n, ", %s", human_s(left, spent_s));
-    fprintf(stderr, p->live ? "\r\033[K%s%s" : "%s%s", line, p->live && end == '\r' ? "" : "\n");
+    live_line = p->live && end == '\r';
+    fprintf(stderr, p->live ? "\r\033[K%s%s" : "%s%s", line, live_line ? "" : "\n");
 }
 
 void progress_begin(struct progress *p, const char *verb, const char *unit, uint64_t total)
@@ -136,6 +139,7 @@ void progress_end(struct progress *p)
     p->shown_s = now_s();
     if (!quiet && p->shown_s - p->began_s > 2)
         show(p, '\n');
-    else if (!quiet && p->live)
+    else if (!quiet && live_line)
         fprintf(stderr, "\r\033[K");
+    live_line = false;
 }
