@@ -72,7 +72,7 @@ static struct copying *of_job(struct behind_job *j)
 static int work_prove(struct behind_job *j)
 {
     struct copying *g = of_job(j);
-    return part_prove(&g->part, &g->damaged);
+    return part_prove(&g->part, g->run->c->interrupted, &g->damaged);
 }
 
 static void done_prove(struct behind_job *j, int status)
@@ -114,6 +114,7 @@ static int open_object(struct run *run, struct object *o, int replaced)
         say("%s: going on with %sB of %sB", g->o.source, human(here, (double)g->part.resumed_bytes),
             human(all, (double)g->o.size));
         if (run->c->verify) {
+            say("%s: reading its finished ranges first", g->part.path);
             g->wanted = 0;
             put_job(g, work_prove, done_prove);
         }
@@ -162,7 +163,7 @@ static void journal_fresh(struct copying *g)
 static int work_finish(struct behind_job *j)
 {
     struct copying *g = of_job(j);
-    return part_finish(&g->part, &g->o, g->run->c->decompress && g->o.gzip);
+    return part_finish(&g->part, &g->o);
 }
 
 static void done_finish(struct behind_job *j, int status)
@@ -204,7 +205,9 @@ static void read_again(struct copying *g, uint32_t crc)
 /* In a second reading: when the ranges read so far have put it right, no more are wanted. */
 static void settle_again(struct copying *g)
 {
-    if (!g->changed || part_crc32c(&g->part) != g->o.crc32c)
+    bool changed = g->changed;
+    g->changed = false;
+    if (!changed || part_crc32c(&g->part) != g->o.crc32c)
         return;
     for (uint64_t i = 0; i < g->part.journal.ranges; i++)
         if (g->part.journal.marks[i].state == RANGE_WANTED)
@@ -275,6 +278,7 @@ static int follow_replacement(struct copying *g)
             o.size = g->o.size;
         }
         o.path = path;
+        o.unpack = run->c->decompress && o.gzip;
         path = NULL;
         part_remove(&g->part);
         close_object(g);
@@ -394,6 +398,25 @@ static void wake(void *http)
     http_wake(http);
 }
 
+/* With -v, once a minute: how far each object of several ranges has come. */
+static void tell_under_way(struct run *run)
+{
+    static const double EVERY_S = 60;
+    char done_text[16], all_text[16];
+    if (!run->c->tell || now_s() - run->told_s < EVERY_S)
+        return;
+    run->told_s = now_s();
+    for (const struct copying *g = run->first; g; g = g->after) {
+        uint64_t done = 0;
+        for (uint64_t i = 0; g->part.path && i < g->part.journal.ranges; i++)
+            done += g->part.journal.marks[i].state == RANGE_FINISHED ? part_range_bytes(&g->part, i)
+                                                                     : 0;
+        if (g->part.journal_fd >= 0)
+            say("%s: %sB of %sB", g->o.source, human(done_text, (double)done),
+                human(all_text, (double)g->o.size));
+    }
+}
+
 static int loop(struct run *run)
 {
     const struct copy *c = run->c;
@@ -407,6 +430,7 @@ static int loop(struct run *run)
         if (run->drained && !run->first)
             break;
         http_step(c->remote->http, 0.25);
+        tell_under_way(run);
         uint64_t done = c->here_bytes + c->received;
         progress_to(&run->progress, total && done > total ? total : done);
     }
@@ -415,13 +439,14 @@ static int loop(struct run *run)
 
 int copy_run(struct copy *c)
 {
-    struct run run = {.c = c};
+    struct run run = {.c = c, .told_s = now_s()};
     char sentence[1024] = "";
     run.lanes = calloc((size_t)c->connections, sizeof *run.lanes);
     if (!run.lanes)
         return fail("out of memory");
     int status = behind_open(&run.behind, wake, c->remote->http);
     progress_begin(&run.progress, "fetched", "B", c->queue->bytes);
+    run.progress.skipped = c->here_bytes;
     if (!status)
         status = loop(&run);
     if (status)

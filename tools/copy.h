@@ -15,9 +15,10 @@ struct copy {
     struct object_queue *queue;
     struct ledger *ledger;
     int connections;
-    bool decompress, verify; /* verify: read finished ranges of parts again */
-    bool tell;               /* a line for each object */
-    uint64_t here_bytes;     /* of the queue, finished in an earlier run */
+    bool decompress;     /* unpack what is stored as gzip */
+    bool verify;         /* read finished ranges of parts again */
+    bool tell;           /* a line for each object, and once a minute for each under way */
+    uint64_t here_bytes; /* of the queue, finished in an earlier run */
     const volatile sig_atomic_t *interrupted;
 
     /* what came of it */

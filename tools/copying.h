@@ -25,7 +25,7 @@ struct copying {
     bool busy;    /* the job is behind */
     bool proved;  /* the part was read again */
     bool again;   /* a second reading is on: ranges keep their checksum until it is replaced */
-    bool changed; /* one of them was */
+    bool changed; /* one of them was, since the checksum was looked at */
     int readings, replaced;
     bool failed, gone, refused, finished;
     uint64_t damaged;
@@ -36,7 +36,7 @@ struct copying {
 struct lane {
     struct http_call call;
     struct copying *of; /* NULL: idle */
-    uint64_t range, began;
+    uint64_t range;
     uint32_t crc;
     bool own_trouble; /* it was not the server's fault */
 };
@@ -49,6 +49,7 @@ struct run {
     int open;             /* of the list */
     uint64_t unjournaled; /* finished ranges that a kill would lose */
     bool drained;
+    double told_s; /* when objects under way were told of */
     struct progress progress;
 };
 

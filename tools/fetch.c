@@ -73,7 +73,9 @@ static struct flag flags[] = {
      "unpack objects that are stored with Content-Encoding: gzip"},
     {FLAG_TEXT, 0, "manifest", &manifest, "FILE",
      "a JSON line for each object: source, path, bytes, crc32c, what became of it"},
-    {FLAG_ON, 'v', "verbose", &verbose, NULL, "a line for each object and each retry"},
+    {FLAG_ON, 'v', "verbose", &verbose, NULL,
+     "a line for each object and each retry; once a minute how far each large\n"
+     "one has come"},
     {FLAG_ON, 'q', "quiet", &quiet, NULL, "only trouble"},
     {0},
 };
@@ -107,8 +109,12 @@ static void catch_signals(void)
 {
     static const int sigs[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction act = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++)
-        sigaction(sigs[i], &act, NULL);
+    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
+        struct sigaction before;
+        sigaction(sigs[i], &act, &before);
+        if (sigs[i] == SIGHUP && before.sa_handler == SIG_IGN)
+            sigaction(SIGHUP, &before, NULL); /* nohup has asked for that */
+    }
     signal(SIGXFSZ, SIG_IGN); /* writes fail with a sentence instead */
     signal(SIGPIPE, SIG_IGN);
 }
@@ -129,6 +135,8 @@ static void check_flags(void)
         misuse("--anonymous sends no credentials: leave out --key and --token-command");
     if (no_clobber && force)
         misuse("--no-clobber and --force contradict each other");
+    if (list && (dry_run || *manifest))
+        misuse("--list copies nothing: leave out --dry-run and --manifest");
     if (*range && (recursive || list || decompress))
         misuse("--range is for one object as it is stored: not with -r, --list or --decompress");
 }
@@ -177,7 +185,8 @@ static void prepare_bucket(struct gcs *g, struct gcs_auth *auth, struct http *ht
     if (!where || !again)
         die("%s", where ? "out of memory" : why());
     g->project = billed_project();
-    g->suggested = "YOUR_PROJECT";
+    const char *quota = getenv("GOOGLE_CLOUD_QUOTA_PROJECT");
+    g->suggested = quota && *quota ? quota : "YOUR_PROJECT";
     g->anonymous = anonymous || (emulator && !of_flag);
     g->caller = "nobody";
     if (g->anonymous)
@@ -188,7 +197,7 @@ static void prepare_bucket(struct gcs *g, struct gcs_auth *auth, struct http *ht
         die("%s", why());
     auth->http.retry_delay_s = retry_delay_s;
     g->caller = auth->caller;
-    if (auth->key.quota_project && *auth->key.quota_project)
+    if (!(quota && *quota) && auth->key.quota_project && *auth->key.quota_project)
         g->suggested = auth->key.quota_project;
     http->bearer = gcs_auth_bearer;
     http->bearer_self = auth;
@@ -237,6 +246,8 @@ struct listing_total {
 static int list_object(void *self, struct object *o, const char *relative)
 {
     struct listing_total *t = self;
+    if (interrupted)
+        return fail("interrupted");
     char *source = object_text(o->source);
     if (transfer_wants(t->plan, relative)) {
         size_t whole = strcspn(o->updated, ".Z");
@@ -281,8 +292,10 @@ static int run_list(struct sources *s, struct transfer *p, char **sources)
     s->folder = list_folder;
     s->failed = list_failed;
     s->self = &t;
-    if (sources_expand(s, sources))
-        die("%s", why());
+    if (sources_expand(s, sources)) {
+        warn("%s", why());
+        return 1;
+    }
     print_total(&t);
     return t.failed != 0;
 }
@@ -290,6 +303,7 @@ static int run_list(struct sources *s, struct transfer *p, char **sources)
 /* ---- to a pipe ---------------------------------------------------------------------------- */
 
 struct only {
+    struct transfer *plan;
     struct object o;
     int found;
 };
@@ -297,7 +311,8 @@ struct only {
 static int take_only(void *self, struct object *o, const char *relative)
 {
     struct only *one = self;
-    (void)relative;
+    if (!transfer_wants(one->plan, relative))
+        return 0;
     if (one->found++)
         return fail("more than one object for a pipe: name one, or copy to a folder");
     one->o = *o;
@@ -311,17 +326,37 @@ static void only_failed(void *self)
     die("%s", why());
 }
 
+static void sum_up_stream(const struct pour *stream, const struct http *http, double spent_s)
+{
+    char size[16], speed[16], spent[24], retried[64] = "";
+    if (http->retried)
+        snprintf(retried, sizeof retried, ", %" PRIu64 " retries", http->retried);
+    say("%sB in %s (%sB/s)%s", human(size, (double)stream->received), human_s(spent, spent_s),
+        human(speed, spent_s > 0 ? (double)stream->received / spent_s : 0), retried);
+}
+
 static int run_stream(struct sources *s, struct transfer *p, char **sources, int fd,
                       const char *name)
 {
-    struct only one = {0};
+    struct only one = {.plan = p};
+    double began_s = now_s();
+    if (*manifest)
+        misuse("--manifest is for files: leave it out with a pipe");
     s->found = take_only;
     s->failed = only_failed;
     s->self = &one;
-    if (sources_expand(s, sources) || (one.found && transfer_cut(p, &one.o)))
-        die("%s", why());
+    if (sources_expand(s, sources) || (one.found && transfer_cut(p, &one.o))) {
+        warn("%s", why());
+        object_free(&one.o);
+        return 1;
+    }
     if (!one.found)
         die("nothing to copy");
+    if (dry_run) {
+        printf("%s\t%" PRIu64 "\t%s\n", one.o.source, one.o.size, name);
+        object_free(&one.o);
+        return 0;
+    }
     struct http *http = s->remote->http;
     int wanted = connections ? (int)connections : copy_connections(1, one.o.size);
     http->connections = wanted;
@@ -332,10 +367,12 @@ static int run_stream(struct sources *s, struct transfer *p, char **sources, int
                           .connections = wanted,
                           .unpack = decompress,
                           .interrupted = &interrupted};
-    if (pour_run(&stream))
-        die("%s", why());
+    int status = pour_run(&stream);
+    if (status)
+        warn("%s", why());
     object_free(&one.o);
-    return 0;
+    sum_up_stream(&stream, http, now_s() - began_s);
+    return status != 0;
 }
 
 /* ---- to files ----------------------------------------------------------------------------- */
@@ -464,7 +501,8 @@ int main(int argc, char **argv)
                         .timeout_s = timeout_s,
                         .rate = rate,
                         .connections = connections ? (int)connections : 32,
-                        .tell = verbose};
+                        .tell = verbose,
+                        .interrupted = &interrupted};
     struct gcs_auth auth = {0};
     struct remote remote = {.http = &http};
     if (http_open(&http))
@@ -478,6 +516,7 @@ int main(int argc, char **argv)
                             .verify = verify,
                             .dry_run = dry_run,
                             .decompress = decompress,
+                            .interrupted = &interrupted,
                             .include = &include,
                             .exclude = &exclude};
     parse_range(&plan);

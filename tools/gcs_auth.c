@@ -2,6 +2,8 @@
 #include "gcs_auth.h"
 #include "file.h"
 #include "gcs_json.h"
+#include "localname.h"
+#include "place.h"
 #include "report.h"
 
 #include <ctype.h>
@@ -41,6 +43,9 @@ static int use_key(struct gcs_auth *a, const char *path)
     map_close(&m);
     if (status)
         return fail("%s: %s", path, why());
+    if (strncmp(a->key.token_uri, "https://", 8) && !place_is_loopback(a->key.token_uri))
+        return fail("%s: its token_uri is %s, but secrets are sent over https:// only", path,
+                    localname_show(a->key.token_uri));
     a->kind = AUTH_KEY;
     return call_it(a, "the key ", path);
 }

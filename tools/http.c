@@ -1,6 +1,7 @@
 /* http.c -- HTTP calls over many connections at once: ranges, deadlines, retries with jitter. */
 #include "http.h"
 #include "report.h"
+#include "transport.h"
 #include "version.h"
 
 #include <curl/curl.h>
@@ -12,12 +13,9 @@
 #include <time.h>
 
 enum {
-    RECEIVE_BYTES = 256 << 10, /* of a connection, and a quarter of it where they are many */
-    MANY_CONNECTIONS = 32,
     MAX_ERROR_BYTES = 64 << 10, /* of the body of an error */
     MAX_TEXT_BYTES = 32 << 20,  /* of an answer that is kept */
-    STALL_BYTES = 1024,         /* a second: slower is stalled */
-    PROGRESS_BYTES = 64 << 10,  /* got by an attempt: its failure is the first in a row */
+    PROGRESS_BYTES = 64 << 10,  /* further than ever: the next failure is the first in a row */
     MAX_WAIT_S = 32,
     TELL_FROM = 5, /* in a row: people wonder why nothing moves */
     MAX_RETRY_AFTER_S = 600,
@@ -32,8 +30,8 @@ struct http_private {
     struct http_private *next;
     char *token; /* of this attempt, owned */
     char error[CURL_ERROR_SIZE];
-    double due_s; /* of the next attempt; 0: under way */
-    uint64_t got; /* bytes taken by this attempt */
+    double due_s;   /* of the next attempt; 0: under way */
+    uint64_t reach; /* how far the call has come at most, of [from, to) */
     size_t text_room;
     bool head_done; /* the head was judged */
     bool taken;     /* and found good: bytes go to body */
@@ -196,7 +194,6 @@ static size_t take_body(char *data, size_t size, size_t n, void *self)
         snprintf(p->error, sizeof p->error, "%s", why());
         return CURL_WRITEFUNC_ERROR;
     }
-    p->got += bytes;
     return bytes;
 }
 
@@ -230,36 +227,6 @@ static int add_token(struct http_private *p)
     return status;
 }
 
-/* Certificates to trust, where a site has its own: the variables that the curl program obeys. */
-static const char *trusted(void)
-{
-    const char *bundle = getenv("CURL_CA_BUNDLE"), *file = getenv("SSL_CERT_FILE");
-    return bundle && *bundle ? bundle : file && *file ? file : NULL;
-}
-
-static void set_transport(CURL *e, const struct http *h, const struct http_call *c)
-{
-    bool secure = !strncmp(c->url, "https:", 6);
-    long timeout_ms = (long)(h->timeout_s * 1000), timeout_s = (long)(h->timeout_s + 0.999);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    /* Ranges need connections of their own; HTTP/2 would put them all on one. */
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, secure ? "https" : "http,https");
-    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(e, CURLOPT_MAXREDIRS, 5L);
-    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE,
-                     (long)(h->connections > MANY_CONNECTIONS ? RECEIVE_BYTES / 4 : RECEIVE_BYTES));
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, timeout_ms);
-    curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, timeout_s);
-    curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
-    if (trusted())
-        curl_easy_setopt(e, CURLOPT_CAINFO, trusted());
-    if (c->direct)
-        curl_easy_setopt(e, CURLOPT_PROXY, "");
-}
-
 static int attempt(struct http_private *p)
 {
     struct http_call *c = p->call;
@@ -268,13 +235,12 @@ static int attempt(struct http_private *p)
     curl_slist_free_all(p->headers);
     p->headers = NULL;
     p->due_s = 0;
-    p->got = 0;
     p->head_done = p->taken = p->broken = p->unusable = p->paused = false;
     p->error[0] = 0;
     c->text_bytes = 0;
     http_head_clear(&c->head);
     curl_easy_reset(e);
-    set_transport(e, p->owner, c);
+    transport_set(e, p->owner, c);
     curl_easy_setopt(e, CURLOPT_URL, c->url);
     char agent[128];
     snprintf(agent, sizeof agent, "ttt-fetch/%s", version_text());
@@ -336,8 +302,10 @@ static void retry(struct http_private *p)
 {
     struct http *h = p->owner;
     struct http_call *c = p->call;
-    if (p->got >= PROGRESS_BYTES)
+    if (c->from >= p->reach + PROGRESS_BYTES) {
         c->tried = 0;
+        p->reach = c->from;
+    }
     if (c->tried >= h->retries) {
         fail("%s (%d times in a row)", p->error, c->tried + 1);
         end(p, -1);
@@ -484,7 +452,8 @@ int http_start(struct http *h, struct http_call *c)
         free(p);
         return fail("out of memory");
     }
-    *p = (struct http_private){.easy = p->easy, .owner = h, .call = c, .next = h->calls};
+    *p = (struct http_private){
+        .easy = p->easy, .owner = h, .call = c, .next = h->calls, .reach = c->from};
     h->calls = p;
     http_free(c);
     c->tried = 0;
@@ -548,6 +517,11 @@ void http_step(struct http *h, double wait_s)
         curl_multi_poll(h->multi, NULL, 0, (int)(wait_s * 1000) + 1, NULL);
 }
 
+bool http_is_interrupted(const struct http *h)
+{
+    return h->interrupted && *h->interrupted;
+}
+
 void http_wake(struct http *h)
 {
     curl_multi_wakeup(h->multi);
@@ -570,9 +544,12 @@ int http_run(struct http *h, struct http_call *c)
     c->done = note_end;
     if (http_start(h, c))
         return -1;
-    while (!o.ended)
+    while (!o.ended && !http_is_interrupted(h))
         http_step(h, 1);
-    return o.status;
+    if (o.ended)
+        return o.status;
+    http_stop(h, c);
+    return fail("interrupted");
 }
 
 void http_free(struct http_call *c)

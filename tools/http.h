@@ -5,6 +5,7 @@
 #include "err.h"
 #include "http_head.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,6 +53,7 @@ struct http {
     int64_t rate;         /* bytes a second over all calls; 0: unlimited */
     int connections;      /* how many calls at a time are expected */
     bool tell;            /* say why a named call is made again, from the first time on */
+    const volatile sig_atomic_t *interrupted; /* ends http_run; may be NULL */
     /* The token for an authorised call, or NULL text for none; `refused` is the one that a server
        answered with 401, or NULL. -1 with why(). */
     int (*bearer)(void *self, const char *refused, const char **token);
@@ -72,9 +74,10 @@ must_check int http_start(struct http *h, struct http_call *c);
 void http_stop(struct http *h, struct http_call *c);
 /* Move all calls on, waiting at most wait_s for something to happen. */
 void http_step(struct http *h, double wait_s);
+bool http_is_interrupted(const struct http *h);
 /* End the waiting of an http_step; from any thread. */
 void http_wake(struct http *h);
-/* Make one call and wait for its end; `done` is not used. */
+/* Make one call and wait for its end, or for an interruption; `done` is not used. */
 must_check int http_run(struct http *h, struct http_call *c);
 /* Free text. */
 void http_free(struct http_call *c);

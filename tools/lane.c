@@ -12,7 +12,7 @@ static int begin(struct http_call *call, bool restarted)
     struct lane *l = call->self;
     if (restarted || !call->ranged) {
         l->crc = 0;
-        l->began = call->from = call->ranged ? l->of->o.base : 0;
+        call->from = call->ranged ? l->of->o.base : 0;
     }
     return 0;
 }
@@ -91,7 +91,7 @@ void lane_start(struct lane *l, struct copying *g, uint64_t range)
     remote_call(&l->call, r, &g->address, &g->o);
     l->call.ranged = g->o.sized;
     l->call.whole = p->journal.ranges == 1 && object_is_whole(&g->o);
-    l->call.from = l->began = g->o.base + range * p->journal.range_bytes;
+    l->call.from = g->o.base + range * p->journal.range_bytes;
     if (g->o.sized) {
         l->call.to = l->call.from + part_range_bytes(p, range);
         p->journal.marks[range].state = RANGE_COMING;

@@ -21,6 +21,7 @@ struct object {
     bool ranges;    /* the server answers ranges */
     bool has_crc32c;
     bool gzip;       /* stored with Content-Encoding: gzip */
+    bool unpack;     /* and is to be unpacked here */
     uint32_t crc32c; /* of the whole object, as stored */
 };
 

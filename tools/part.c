@@ -65,6 +65,8 @@ static int read_journal(struct part *p, const struct object *o, bool aloud)
     struct stat st;
     if (stat(p->journal_path, &st) || stat(p->path, &st) || !o->sized)
         return -1;
+    if (!*o->version && !o->has_crc32c)
+        return -1; /* nothing would tell a mixture of two versions */
     if (map_open(&m, p->journal_path))
         return -1;
     int status = journal_read(&p->journal, (const char *)m.data, m.bytes);
@@ -88,6 +90,16 @@ static int read_journal(struct part *p, const struct object *o, bool aloud)
     if (status)
         journal_free(&p->journal);
     return status;
+}
+
+void part_forget_journal(const struct object *o)
+{
+    char *journal = localname_beside(o->path, JOURNAL_SUFFIX);
+    char *part = localname_beside(o->path, PART_SUFFIX);
+    if (journal && part && access(part, F_OK) && errno == ENOENT)
+        unlink(journal);
+    free(journal);
+    free(part);
 }
 
 void part_look(const struct object *o, uint64_t *allocated, uint64_t *finished)
@@ -154,10 +166,13 @@ static int reserve(struct part *p, uint64_t size)
 
 static int open_files(struct part *p, const struct object *o, uint64_t range_bytes)
 {
+    struct stat opened, named;
     p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (p->fd < 0)
         return fail("%s: cannot be created: %s", p->path, strerror(errno));
-    if (flock(p->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+    /* Between open and lock another run may have given the file its name: then it is no part. */
+    if ((flock(p->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(p->fd, &opened) ||
+        stat(p->path, &named) || opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
         return fail("%s: another ttt-fetch is writing it; wait for its end, or stop it", p->path);
     bool begin = read_journal(p, o, true) || p->journal.ranges < 2;
     if (begin) {
@@ -222,10 +237,12 @@ int part_mark(struct part *p, const struct part_mark *marks, size_t count)
 
 /* Read `bytes` of the part at `offset` into the checksum. */
 static int hash(const struct part *p, uint8_t *buffer, uint64_t offset, uint64_t bytes,
-                uint32_t *crc)
+                const volatile sig_atomic_t *interrupted, uint32_t *crc)
 {
     *crc = 0;
     while (bytes) {
+        if (*interrupted)
+            return fail("interrupted");
         size_t want = bytes < COPY_BYTES ? (size_t)bytes : COPY_BYTES;
         ssize_t n = pread(p->fd, buffer, want, (off_t)offset);
         if (n < 0)
@@ -239,7 +256,7 @@ static int hash(const struct part *p, uint8_t *buffer, uint64_t offset, uint64_t
     return 0;
 }
 
-int part_prove(struct part *p, uint64_t *damaged)
+int part_prove(struct part *p, const volatile sig_atomic_t *interrupted, uint64_t *damaged)
 {
     uint8_t *buffer = malloc(COPY_BYTES);
     int status = buffer ? 0 : fail("out of memory");
@@ -249,7 +266,8 @@ int part_prove(struct part *p, uint64_t *damaged)
         uint32_t crc;
         if (m->state != RANGE_FINISHED)
             continue;
-        status = hash(p, buffer, i * p->journal.range_bytes, part_range_bytes(p, i), &crc);
+        status =
+            hash(p, buffer, i * p->journal.range_bytes, part_range_bytes(p, i), interrupted, &crc);
         if (!status && crc != m->crc32c) {
             m->state = RANGE_WANTED;
             ++*damaged;
@@ -305,9 +323,9 @@ static int unpack(const struct part *p, const struct object *o)
     return writer_commit(&w);
 }
 
-static int give_name(struct part *p, const struct object *o, bool unpacked)
+static int give_name(struct part *p, const struct object *o)
 {
-    if (!unpacked) {
+    if (!o->unpack) {
         if (fsync(p->fd))
             return fail("%s: %s", p->path, strerror(errno));
         there_note(p->fd, o);
@@ -324,12 +342,11 @@ static int give_name(struct part *p, const struct object *o, bool unpacked)
     return 0;
 }
 
-int part_finish(struct part *p, const struct object *o, bool unpacked)
+int part_finish(struct part *p, const struct object *o)
 {
-    if (give_name(p, o, unpacked))
+    /* The journal goes last: until the name is safe it tells what to go on with. */
+    if (give_name(p, o) || sync_parent(o->path))
         return -1;
-    if (p->journal_fd < 0)
-        return 0;
     unlink(p->journal_path);
-    return sync_parent(o->path);
+    return 0;
 }

@@ -6,6 +6,7 @@
 #include "journal.h"
 #include "object.h"
 
+#include <signal.h>
 #include <stdbool.h>
 
 /* States of a range in journal.marks. */
@@ -21,6 +22,10 @@ struct part {
 
 /* Bytes that a part of the object already holds on disk, and how many of them are finished. */
 void part_look(const struct object *o, uint64_t *allocated, uint64_t *finished);
+
+/* Remove a journal without a part beside the finished file: a kill between rename and removal left
+   it. */
+void part_forget_journal(const struct object *o);
 
 /* Open the part of o, continuing what is there when its journal tells of the same version, else
    from nothing, with a sentence saying so. range_bytes counts for a new one. -1 with
@@ -43,10 +48,11 @@ struct part_mark {
 };
 must_check int part_mark(struct part *p, const struct part_mark *marks, size_t count);
 /* Read the part again; ranges that differ from their checksum become wanted. Their number goes to
- *damaged. */
-must_check int part_prove(struct part *p, uint64_t *damaged);
-/* Sync and rename to o->path, unpacked when `unpack`; the journal goes. On failure the part and
+ *damaged. An interruption is a failure. */
+must_check int part_prove(struct part *p, const volatile sig_atomic_t *interrupted,
+                          uint64_t *damaged);
+/* Sync and rename to o->path, unpacked when o->unpack; the journal goes. On failure the part and
    its journal stay. */
-must_check int part_finish(struct part *p, const struct object *o, bool unpack);
+must_check int part_finish(struct part *p, const struct object *o);
 
 #endif

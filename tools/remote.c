@@ -232,8 +232,11 @@ int remote_look(const struct remote *r, struct object *objects, int count,
             look_done(&looks[i].call, -1);
     }
     for (int i = 0; looks && i < count; i++) {
-        while (!stop && !looks[i].ended)
+        while (!stop && !looks[i].ended) {
             http_step(r->http, 1);
+            if (http_is_interrupted(r->http))
+                stop = fail("interrupted");
+        }
         if (!stop && look_end(r, &looks[i])) {
             bool refused = in_bucket(objects[i].source) && gcs_is_refusal(&looks[i].call);
             if (refused)

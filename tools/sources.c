@@ -39,7 +39,7 @@ static int ask_page(struct listing *l, const char *token, struct gcs_page *page)
     struct http_call c = {.url = url, .name = shown, .authorised = !r->gcs.anonymous};
     int status = http_run(r->http, &c) ? BAD_SOURCE : GOOD;
     if (status) {
-        if (gcs_is_refusal(&c))
+        if (gcs_is_refusal(&c) || http_is_interrupted(r->http))
             status = STOP;
         if (c.head.status == 404)
             fail("gs://%s: there is no such bucket; check the spelling", l->bucket);

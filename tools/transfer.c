@@ -77,13 +77,13 @@ static int place(struct transfer *p, struct object *o, const char *relative)
 static int is_here(struct transfer *p, const struct object *o)
 {
     struct stat st;
-    uint64_t read_bytes;
     if (p->no_clobber && !lstat(o->path, &st))
         return 1;
     if (p->force)
         return 0;
-    int there = there_is(o, p->verify, &read_bytes);
-    p->read_bytes += read_bytes;
+    int there = there_is(o, p->verify, p->interrupted);
+    if (there > 0)
+        part_forget_journal(o);
     return there;
 }
 
@@ -97,7 +97,10 @@ int transfer_object(struct transfer *p, struct object *o, const char *relative)
         return status < 0 ? -1 : 0;
     if (transfer_cut(p, o))
         return refuse(p, o, "");
+    o->unpack = p->decompress && o->gzip;
     int here = is_here(p, o);
+    if (here < 0 && *p->interrupted)
+        return -1;
     if (here < 0)
         return refuse(p, o, "; move it away, or copy to another folder");
     if (here) {

@@ -8,6 +8,7 @@
 #include "object.h"
 #include "report.h"
 
+#include <signal.h>
 #include <stdbool.h>
 
 struct transfer {
@@ -19,11 +20,11 @@ struct transfer {
     uint64_t from, length;
     const struct flag_list *include, *exclude;
     struct ledger *ledger;
+    const volatile sig_atomic_t *interrupted;
 
     /* what came of it */
     struct object_queue queue;
     uint64_t there, failed; /* objects */
-    uint64_t read_bytes;    /* of files that were read to compare them */
     uint64_t here_bytes;    /* of the queue's bytes: finished ranges of an earlier run */
     uint64_t need_bytes;    /* of disk, beyond what parts occupy already */
     struct localnames taken;
