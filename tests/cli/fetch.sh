@@ -1,94 +1,7 @@
 #!/bin/bash
-# fetch.sh BIN -- ttt-fetch against a scripted server: every fault, every refusal, kill -9, names.
-#
-# Every scenario asserts the exit status, the sentence, the bytes, the requests and the bytes that
-# were sent twice. The server is tests/faults/server.py, on the loopback interface only.
-set -uo pipefail
-bin=$(cd "${1:?usage: fetch.sh BIN}" && pwd) || exit 1
-here=$(cd "$(dirname "$0")/../.." && pwd)
-[[ -x $bin/ttt-fetch ]] || { echo 'skip fetch  ttt-fetch was not built here'; echo '0 passed, 0 failed, 1 skipped'; exit 0; }
-work=$(mktemp -d --tmpdir ttt-fetch-XXXXXX) || exit 1
-server=
-trap 'kill $server 2>/dev/null; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0 skipped=0
-unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY all_proxy
-unset GOOGLE_APPLICATION_CREDENTIALS GCS_OAUTH_TOKEN CLOUDSDK_AUTH_ACCESS_TOKEN CLOUDSDK_CONFIG
-unset TTT_BILLING_PROJECT GCS_REQUESTER_PAYS_PROJECT GCE_METADATA_HOST STORAGE_EMULATOR_HOST
-export HOME=$work/home
-mkdir home state
-
-python=/usr/bin/python3
-[[ -x $python ]] || python=python3
-$python "$here/tests/faults/server.py" state >server.log 2>&1 &
-server=$!
-for _ in {1..100}; do [[ -e state/port ]] && break; sleep 0.1; done
-[[ -e state/port ]] || { cat server.log; exit 1; }
-host=127.0.0.1:$(<state/port)
-
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL $1${2:+  $2}"; }
-control() { curl -sf --data-binary "$2" "http://$host/control/$1" >/dev/null || echo "control $1 failed: $2"; }
-count() { curl -sfG --data-urlencode "path=${1-}" "http://$host/control/count"; }
-script() { control script "[$1]"; }
-
-# good FILE BUCKET/NAME: the file is the object.
-good()
-{
-    local bucket=${2%%/*} name=${2#*/}
-    curl -sfG --data-urlencode "bucket=$bucket" --data-urlencode "name=$name" \
-        "http://$host/control/bytes" | cmp -s - "$1"
-}
-
-# within NUMBER WANTED: WANTED is a number, LOW-HIGH, or `any`.
-within()
-{
-    [[ $2 == any ]] && return 0
-    [[ $1 -ge ${2%-*} && $1 -le ${2#*-} ]]
-}
-
-# case_is NAME STATUS SENTENCE REQUESTS TWICE FILES ARG...: run `fetch ARG...`; FILES is a list of
-# PATH=BUCKET/NAME that must be right, and with a leading ! nothing else may lie in out. The log of
-# requests starts anew; what a script set stays. FETCH names another command.
-case_is()
-{
-    local name=$1 want=$2 pattern=$3 requests=$4 twice=$5 files=$6 status file trouble='' n found
-    shift 6
-    control forget ''
-    ${FETCH-fetch} "$@" >stdout 2>stderr <"${INPUT-/dev/null}"
-    status=$?
-    read -r -a n <<<"$(count)"
-    [[ $status -eq $want ]] || trouble+=" status $status, not $want;"
-    [[ -z $pattern ]] || grep -qE -- "$pattern" stderr || trouble+=" no sentence '$pattern';"
-    within "${n[0]}" "$requests" || trouble+=" ${n[0]} requests, not $requests;"
-    within "${n[3]}" "$twice" || trouble+=" ${n[3]} bytes twice, not $twice;"
-    grep -qE 'token-[0-9]|BEGIN PRIVATE' stderr stdout && trouble+=" a secret was printed;"
-    for file in ${files#!}; do
-        good "${file%%=*}" "${file#*=}" || trouble+=" ${file%%=*} is not ${file#*=};"
-    done
-    if [[ $files == !* ]]; then
-        found=$(find out* -type f 2>/dev/null | wc -l)
-        set -- ${files#!}
-        [[ $found -eq $# ]] || trouble+=" $found files in out, not $#: $(find out* -type f | head -5);"
-    fi
-    if [[ $trouble ]]; then bad "$name" "$trouble $(head -c 600 stderr)"; else ok "$name"; fi
-    [[ ${KEEP-} ]] || rm -rf out*
-    control reset ''
-}
-
-objects='[
- {"bucket":"bkt","name":"a.txt","text":"first"},
- {"bucket":"bkt","name":"b.txt","text":"second"},
- {"bucket":"bkt","name":"dir/one.bin","size":100000,"seed":1},
- {"bucket":"bkt","name":"dir/two.bin","size":70001,"seed":2},
- {"bucket":"bkt","name":"dir/deep/three.txt","text":"third"},
- {"bucket":"bkt","name":"dir/zero","text":""},
- {"bucket":"bkt","name":"big","size":20000001,"seed":5}]'
-control put "$objects"
-export STORAGE_EMULATOR_HOST=$host # no credentials, unless a scenario says so
-endpoint=()
-fetch() { "$bin/ttt-fetch" "${endpoint[@]}" --retry-delay 0.02 "$@"; }
-d=bkt/dir
+# fetch.sh BIN -- ttt-fetch against a scripted server: names, faults, refusals, listings, pipes.
+# shellcheck source=tests/faults/harness.bash
+source "$(dirname "$0")/../faults/harness.bash"
 
 # ---- names and places --------------------------------------------------------------------------
 
@@ -123,6 +36,9 @@ case_is '--exclude by path' 0 '3 objects' any 0 '' -r --exclude 'dir/deep/*' gs:
 case_is 'a large object in ranges' 0 '1 objects' 6 0 '!out=bkt/big' -j 4 gs://bkt/big out
 case_is 'an empty object' 0 '1 objects' 1 0 '!out=bkt/dir/zero' gs://bkt/dir/zero out
 case_is 'a bad bucket name' 1 "is not the name of a bucket" 0 0 '!' gs://No/x out
+truncate -s 30000000 zeros
+control put "{\"bucket\":\"bkt0\",\"name\":\"zeros\",\"file\":\"$work/zeros\",\"no_crc\":true}"
+case_is 'nothing but zeros' 0 '1 objects' 9 0 '!out=bkt0/zeros' -j 4 gs://bkt0/zeros out
 case_is 'no such scheme' 2 'expected gs://' 0 0 '!' ftp://x/y out
 case_is 'http:// elsewhere' 2 'http:// is for this machine only' 0 0 '!' http://example.com/y out
 case_is 'a misspelt flag' 2 'did you mean --recursive' 0 0 '!' --recursiv gs://bkt/dir out
@@ -212,12 +128,20 @@ if [[ ! -s stderr ]]; then ok '--quiet is'; else bad '--quiet is' "$(<stderr)"; 
 
 case_is 'to a pipe' 0 '' any 0 'stdout=bkt/big' -j 3 gs://bkt/big -
 case_is 'an empty object to a pipe' 0 '' 1 0 'stdout=bkt/dir/zero' gs://bkt/dir/zero -
+case_is 'a pattern to a pipe' 0 '5B in' 2 0 'stdout=bkt/a.txt' --include 'a*' 'gs://bkt/*.txt' -
+case_is '--dry-run of a pipe' 0 '' 1 0 '' --dry-run gs://bkt/a.txt -
+if grep -qxF "gs://bkt/a.txt	5	standard output" stdout; then ok 'tells, and sends nothing'; else bad 'tells, and sends nothing' "$(<stdout)"; fi
+case_is '--manifest of a pipe' 2 'manifest is for files' 0 0 '' --manifest m gs://bkt/a.txt -
+case_is '--manifest of a list' 2 'list copies nothing' 0 0 '' --manifest m --list gs://bkt
 case_is 'two objects to a pipe' 1 'more than one object for a pipe' 2 0 '' gs://bkt/a.txt gs://bkt/b.txt -
 case_is '--range to a pipe' 0 '' 2 0 '' --range 7000000:300001 gs://bkt/big -
 curl -sfG "http://$host/control/bytes?bucket=bkt&name=big" | tail -c +7000001 | head -c 300001 >part
 if cmp -s part stdout; then ok '--range has the bytes'; else bad '--range has the bytes'; fi
 KEEP=1 case_is '--range to a file' 0 '1 objects' 2 0 '' --range 7000000:300001 gs://bkt/big out
 if cmp -s part out; then ok '--range to a file has the bytes'; else bad '--range to a file has the bytes'; fi
+KEEP=1 case_is 'and is there then' 0 '1 there already' 1 0 '' --range 7000000:300001 gs://bkt/big out
+KEEP=1 case_is 'another range is not' 0 '1 objects' 2 0 '' --range 7000001:300001 gs://bkt/big out
+KEEP=1 case_is 'nor is the whole' 0 '1 objects' 6 0 '!out=bkt/big' -j 4 gs://bkt/big out
 rm -f out
 case_is '--range behind the end' 1 'ends behind its 20000001 bytes' 1 0 '!' --range 20000000:2 gs://bkt/big out
 script '{"path":"alt=media","do":"reset","after":200000,"times":3}'
@@ -314,85 +238,15 @@ case_is 'a listing of other names' 1 'which is not below m/' 1 0 '!' -r gs://man
 script '{"path":"/o[?]","do":"status","status":403,"message":"robot@test.iam.gserviceaccount.com does not have storage.objects.list access"}'
 case_is 'a listing that is forbidden' 1 'role Storage Object Viewer is missing.*add-iam-policy-binding gs://many --member=serviceAccount:robot@test' 1 0 '!' -r gs://many/m/ out
 
-# ---- credentials -------------------------------------------------------------------------------
-
-openssl genrsa -out rsa.pem 2048 2>/dev/null
-openssl rsa -in rsa.pem -pubout -out rsa.pub 2>/dev/null
-openssl genrsa -out other.pem 2048 2>/dev/null
-key() { printf '{"type":"service_account","client_email":"robot@test.iam.gserviceaccount.com","private_key_id":"test-key","private_key":"%s","token_uri":"http://%s/token"}' "$(awk '{ printf "%s\\n", $0 }' "$1")" "$host"; }
-key rsa.pem >key.json
-key other.pem >wrong.json
-printf '{"type":"authorized_user","client_id":"id&x","client_secret":"secret=1","refresh_token":"refresh/2","quota_project_id":"quota-1","token_uri":"http://%s/token"}' "$host" >user.json
-control auth "{\"public_key\":\"$work/rsa.pub\"}"
-
-case_is 'a service account: RS256' 0 '1 objects' 3 0 '!out=pays/x' --key key.json -u payer gs://pays/x out
-case_is 'a key that does not fit' 1 'the key wrong.json: no token: status 400: invalid_grant: the signature is wrong' 1 0 '!' --key wrong.json gs://bkt/a.txt out
-case_is 'an authorised user' 0 '1 objects' 3 0 '!out=pays/x' --key user.json -u payer gs://pays/x out
-case_is 'requester pays, no project: the command to run' 1 \
-    "told a project to bill; run: ttt-fetch --project=quota-1 --retry-delay 0.02 --key user.json -r 'gs://pays/\*' out" 2 0 '!' --key user.json -r 'gs://pays/*' out
-export TTT_BILLING_PROJECT=payer
-case_is 'TTT_BILLING_PROJECT' 0 '1 objects' 3 0 '!out=pays/x' --key key.json gs://pays/x out
-unset TTT_BILLING_PROJECT
-export GCS_REQUESTER_PAYS_PROJECT=payer
-case_is 'GCS_REQUESTER_PAYS_PROJECT' 0 '1 objects' 3 0 '!out=pays/x' --key key.json gs://pays/x out
-unset GCS_REQUESTER_PAYS_PROJECT
-GOOGLE_CLOUD_PROJECT=payer case_is 'GOOGLE_CLOUD_PROJECT is not taken' 1 'told a project to bill' 2 0 '!' --key key.json gs://pays/x out
-case_is 'a project that may not be billed' 1 'role Service Usage Consumer is missing; run: gcloud projects add-iam-policy-binding forbidden-project --member=serviceAccount:robot@test.iam.gserviceaccount.com --role=roles/serviceusage' 2-3 0 '!' \
-    --key key.json -u forbidden-project gs://bkt/a.txt gs://bkt/b.txt out
-case_is 'a token command' 0 '1 objects' 2 0 '!out=secret/s' --token-command 'echo fixed-token' gs://secret/s out
-case_is 'a token command that fails' 1 "the token command 'false' failed" 0 0 '!' --token-command false gs://bkt/a.txt out
-case_is 'a token command that prints two words' 1 'did not print a token' 0 0 '!' --token-command 'echo a b' gs://bkt/a.txt out
-case_is 'a token that is refused' 1 'credentials of the token command were refused: Invalid Credentials; run: gcloud auth' 2 0 '!' --token-command 'echo bad' gs://bkt/a.txt out
-control auth '{"refused":1}'
-case_is 'a 401 is answered with a new token' 0 '1 objects' 5 0 '!out=bkt/a.txt' --key key.json gs://bkt/a.txt out
-control auth '{"lifetime":2}'
-script '{"path":"alt=media","do":"slow","rate":8000000,"times":-1}'
-case_is 'tokens are renewed before they expire' 0 '1 objects, 20.0 MB' 6-9 0 '!out=bkt/big' -j 1 --key key.json gs://bkt/big out
-control auth '{"lifetime":3600}'
-echo '{"type":"external_account"}' >external.json
-echo 'not json' >broken.json
-case_is 'a key of another type' 1 'external.json: credentials of type "external_account"' 0 0 '!' --key external.json gs://bkt/a.txt out
-case_is 'a key that is no JSON' 1 'broken.json: not JSON: line 1' 0 0 '!' --key broken.json gs://bkt/a.txt out
-case_is 'a key that is not there' 1 'none.json: No such file' 0 0 '!' --key none.json gs://bkt/a.txt out
-sed 's/BEGIN/BEGINN/' key.json >pem.json
-case_is 'a key without a key' 1 'pem.json: its "private_key" is not an RSA key' 0 0 '!' --key pem.json gs://bkt/a.txt out
-case_is '--anonymous and --key' 2 'leave out --key' 0 0 '!' --anonymous --key key.json gs://bkt/a.txt out
-script '{"path":"/b/bkt/o/a.txt.*alt=media","do":"redirect","to":"http://localhost:'"${host#*:}"'/web/r"}'
-control put '{"bucket":"web","name":"r","text":"first"}'
-case_is 'a redirect is followed' 0 '1 objects' 4 0 '!out=bkt/a.txt' --key key.json gs://bkt/a.txt out
-script '{"path":"/b/bkt/o/a.txt.*alt=media","do":"redirect","to":"http://localhost:'"${host#*:}"'/web/r"}'
-control forget ''
-fetch -q --key key.json gs://bkt/a.txt out
-if curl -sf "http://$host/control/log" | grep -q '"path": "/web/r".*"authorization": "", "acc.*localhost'; then
-    ok 'but the token does not go to another host'
-else bad 'but the token does not go to another host' "$(curl -sf "http://$host/control/log")"; fi
-control reset ''
-rm -f out
-unset STORAGE_EMULATOR_HOST
-endpoint=(--endpoint "http://$host/")
-export GCE_METADATA_HOST=127.0.0.1:1
-case_is 'no metadata server' 1 "this machine's service account: no token: .*onnect" 0 0 '!' gs://bkt/a.txt out
-export GCE_METADATA_HOST=$host
-case_is 'the metadata server' 0 '1 objects' 3 0 '!out=secret/s' gs://secret/s out
-export GOOGLE_APPLICATION_CREDENTIALS=$work/user.json
-case_is 'GOOGLE_APPLICATION_CREDENTIALS comes first' 0 '1 objects' 3 0 '!out=secret/s' gs://secret/s out
-unset GOOGLE_APPLICATION_CREDENTIALS
-mkdir -p home/.config/gcloud
-cp user.json home/.config/gcloud/application_default_credentials.json
-case_is "gcloud's default credentials" 0 '1 objects' 3 0 '!out=secret/s' gs://secret/s out
-GCS_OAUTH_TOKEN=fixed-token case_is 'GCS_OAUTH_TOKEN comes before files' 0 '1 objects' 2 0 '!out=secret/s' gs://secret/s out
-rm -r home/.config
-case_is 'credentials never go over http elsewhere' 1 'credentials are sent over https:// only' 0 0 '!' --endpoint http://192.0.2.1 gs://bkt/a.txt out
-unset GCE_METADATA_HOST
-export STORAGE_EMULATOR_HOST=$host
-endpoint=()
-
 # ---- gzip --------------------------------------------------------------------------------------
 
 control put '[{"bucket":"zip","name":"z","text":"plain text\n","gzip":true},{"bucket":"zip","name":"plain","text":"plain text\n"}]'
 KEEP=1 case_is 'gzip is kept as it is stored' 0 '1 objects' 2 0 '!out=zip/z' gs://zip/z out
 case_is 'and is there then' 0 '1 there' 1 0 '!out=zip/z' gs://zip/z out
 KEEP=1 case_is '--decompress' 0 '1 objects' 2 0 '!out=zip/plain' --decompress gs://zip/z out
+case_is 'what is unpacked is not what is stored' 0 '1 objects' 2 0 '!out=zip/z' gs://zip/z out
+KEEP=1 case_is 'stored' 0 '1 objects' 2 0 '!out=zip/z' gs://zip/z out
+KEEP=1 case_is 'nor is what is stored unpacked' 0 '1 objects' 2 0 '!out=zip/plain' --decompress gs://zip/z out
 case_is 'and is there then, unpacked' 0 '1 there' 1 0 '!out=zip/plain' --decompress gs://zip/z out
 case_is '--decompress to a pipe' 0 '' 2 0 'stdout=zip/plain' --decompress gs://zip/z -
 
@@ -407,6 +261,9 @@ case_is 'a web server without ranges' 0 '1 objects' 2 any '!out=web/file.bin' "$
 control auth '{"web":{"no_ranges":1}}'
 script '{"path":"web","do":"reset","after":1000000,"skip":1}'
 case_is 'and a reset' 0 '1 retries' 3 any '!out=web/file.bin' "$web/file.bin" out
+control auth '{"web":{"no_ranges":1}}'
+script '{"path":"web","do":"reset","after":1000000,"skip":1,"times":-1}'
+case_is 'and a reset at the same place for ever' 1 '4 times in a row' 5 any '!' --retries 3 "$web/file.bin" out
 control auth '{"web":{"no_ranges":1,"chunked":1}}'
 case_is 'a web server that tells no size' 0 '1 objects' 2 any '!out=web/file.bin' "$web/file.bin" out
 control auth '{"web":{"no_ranges":1,"chunked":1}}'
@@ -418,114 +275,6 @@ control put '{"bucket":"web","name":"lies","text":"abc"}'
 script '{"path":"web/lies","do":"corrupt","at":1,"times":9,"skip":1}'
 case_is 'a web file of a wrong checksum' 1 'was read, 3 times' 4 any '!' "$web/lies" out
 
-# ---- stopped and taken up again ----------------------------------------------------------------
-
-# start_fetch ARG...: in the background, its process in $job.
-start_fetch() { "$bin/ttt-fetch" --retry-delay 0.02 "$@" 2>stderr & job=$!; }
-control put '{"bucket":"large","name":"two","size":200000000,"seed":21}'
-
-script '{"path":"alt=media","do":"slow","rate":3000000,"times":-1}'
-start_fetch -j 4 gs://bkt/big out
-sleep 0.8
-kill -INT $job
-wait $job
-status=$?
-if [[ $status -eq 130 && -e out.ttt-part && ! -e out ]] && grep -q 'interrupted; run the same command again' stderr; then
-    ok 'Ctrl-C tells how to go on'
-else bad 'Ctrl-C tells how to go on' "status $status: $(<stderr)"; fi
-control reset ''
-KEEP=1 case_is 'and so it does' 0 '1 objects' 2-6 0 '!out=bkt/big' -j 4 gs://bkt/big out
-rm -f out*
-
-# A journal of five ranges, of which some are finished; $1 spoils it.
-half()
-{
-    rm -f out*
-    script '{"path":"alt=media","range":"16777216-20000000","do":"stall","hold":1,"times":-1}'
-    start_fetch -j 2 gs://bkt/big out
-    for _ in {1..100}; do [[ $(grep -c range out.ttt-journal 2>/dev/null) -ge 3 ]] && break; sleep 0.05; done
-    kill -9 $job
-    wait $job 2>/dev/null
-    control reset ''
-}
-half
-KEEP=1 case_is 'a copy that was killed goes on' 0 'going on with' 2-3 0 '!out=bkt/big' -j 2 gs://bkt/big out
-half
-printf '7' | dd of=out.ttt-journal bs=1 seek=3 conv=notrunc status=none
-case_is 'a damaged first line: from the start' 0 'first line is damaged; starting' 6 0 '!out=bkt/big' gs://bkt/big out
-half
-printf 'deadbe' >>out.ttt-journal
-case_is 'half a line at the end of the journal' 0 'going on with' 2-3 0 '!out=bkt/big' gs://bkt/big out
-half
-truncate -s 100 out.ttt-part
-case_is 'a part that was cut' 0 'is not the file that its journal tells of' 6 0 '!out=bkt/big' gs://bkt/big out
-half
-printf X | dd of=out.ttt-part bs=1 seek=1000000 conv=notrunc status=none
-case_is 'a part that was damaged, with --verify' 0 '1 finished ranges are damaged on disk' 3-4 0 '!out=bkt/big' --verify gs://bkt/big out
-half
-control put '{"bucket":"bkt","name":"big","size":20000001,"seed":6}'
-case_is 'a part of an object that was replaced' 0 'was replaced since this copy began' 6 0 '!out=bkt/big' gs://bkt/big out
-half
-script '{"path":"alt=media","do":"replace","seed":7}'
-case_is 'an object that is replaced meanwhile' 0 'was replaced meanwhile .version 2, now 3.; starting it again' any any '!out=bkt/big' -j 2 gs://bkt/big out
-script '{"path":"alt=media","do":"slow","rate":10000000,"times":-1}'
-start_fetch -j 2 gs://bkt/big out
-sleep 0.5
-"$bin/ttt-fetch" gs://bkt/big out 2>second
-if grep -q 'another ttt-fetch is writing it' second; then ok 'two at one file'; else bad 'two at one file' "$(<second)"; fi
-kill -9 $job
-wait $job 2>/dev/null
-control reset ''
-rm -f out*
-
-# kill -9 at 30 random moments: four copies of 200 MB, each killed again and again until it is done.
-# Two ranges of 8 MiB for each of four connections may be fetched twice by each kill.
-RANDOM=7
-kills=0 copies=0 worst=0 trouble=
-bound=$((2 * 4 * 8 << 20))
-while [[ $kills -lt 30 ]]; do
-    rm -f out*
-    control forget ''
-    script '{"path":"alt=media","do":"slow","rate":60000000,"times":-1}'
-    before=0
-    for _ in {1..12}; do
-        start_fetch -j 4 gs://large/two out
-        sleep "$(awk "BEGIN { print 0.03 + $RANDOM / 32768 * 0.5 }")"
-        kill -9 $job 2>/dev/null && kills=$((kills + 1))
-        wait $job 2>/dev/null
-        read -r -a n <<<"$(count alt=media)"
-        again=$((n[3] - before)) before=${n[3]}
-        [[ $again -gt $worst ]] && worst=$again
-        [[ -e out ]] && break
-    done
-    fetch -q -j 4 gs://large/two out || trouble+=" status $?"
-    good out large/two || trouble+=' wrong bytes'
-    copies=$((copies + 1))
-done
-rm -f out*
-control reset ''
-[[ $worst -lt $bound ]] || trouble+=" $worst bytes twice, more than $bound"
-if [[ ! $trouble ]]; then ok "kill -9 at $kills moments of $copies copies: at most $worst bytes twice by one of them"; else bad 'kill -9' "$trouble"; fi
-
-# ---- TLS ---------------------------------------------------------------------------------------
-
-mkdir tls
-openssl req -x509 -newkey rsa:2048 -nodes -keyout tls.key -out tls.crt -days 2 -subj /CN=127.0.0.1 \
-    -addext subjectAltName=IP:127.0.0.1 2>/dev/null
-$python "$here/tests/faults/server.py" tls --tls tls.crt tls.key >tls.log 2>&1 &
-tls=$!
-for _ in {1..100}; do [[ -e tls/port ]] && break; sleep 0.1; done
-secure=https://127.0.0.1:$(<tls/port)
-curl -sf --cacert tls.crt --data-binary '{"bucket":"bkt","name":"big","size":20000001,"seed":7}' "$secure/control/put" >/dev/null
-if fetch --anonymous --retries 1 --endpoint "$secure" gs://bkt/big out 2>stderr || ! grep -qi 'certificate' stderr; then
-    bad 'a certificate that nobody vouches for' "$(<stderr)"
-else ok 'a certificate that nobody vouches for'; fi
-if CURL_CA_BUNDLE=tls.crt fetch -q -j 4 --endpoint "$secure" --token-command 'echo fixed-token' gs://bkt/big out && good out bkt/big; then
-    ok 'ranges over TLS, the certificate by CURL_CA_BUNDLE'
-else bad 'ranges over TLS, the certificate by CURL_CA_BUNDLE'; fi
-kill $tls
-rm -f out*
-
 # ---- the rest ----------------------------------------------------------------------------------
 
 began=${EPOCHREALTIME/./}
@@ -536,6 +285,7 @@ if grep -q __asan "$bin/ttt-fetch"; then
     skipped=$((skipped + 1))
     echo 'skip memory  the sanitizer keeps what is freed'
 else
+    control put '{"bucket":"large","name":"two","size":200000000,"seed":21}'
     for to in out /dev/null; do
         most=$($python -c "
 import resource, subprocess, sys
@@ -554,7 +304,4 @@ if fetch -q gs://pipe/j - | "$bin/ttt-tokenize" -q --tokenizer "$model" - | cmp 
     ok 'ttt-fetch ... - | ttt-tokenize -'
 else bad 'ttt-fetch ... - | ttt-tokenize -'; fi
 
-printf '%d passed, %d failed' $passed $failed
-[[ $skipped -gt 0 ]] && printf ', %d skipped' $skipped
-echo
-[[ $failed -eq 0 ]]
+closing_line

@@ -23,8 +23,9 @@
 #   slow rate          bytes a second
 #   garbage            something that is not HTTP
 #   redirect to        302 to another address
+# The server is a proxy as well: for whole addresses, which it answers itself, and for CONNECT.
 import base64, email.utils, gzip, hashlib, json, os, re, socket, ssl, subprocess, sys, tempfile
-import threading, time, urllib.parse
+import select, threading, time, urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 STATE = sys.argv[1]
@@ -310,6 +311,25 @@ class Handler(BaseHTTPRequestHandler):
             self.web(urllib.parse.unquote(path[5:]))
         elif not self.scripted(None):
             self.error(404, "notFound", "no such address")
+
+    # ---- a proxy: requests with a whole address are answered like others; CONNECT is a tunnel
+
+    def do_CONNECT(self):
+        self.begin()
+        with LOCK:
+            LOG.append(self.note)
+        host, port = self.path.rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as far:
+            self.connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            ways = {far: self.connection, self.connection: far}
+            while ways:
+                for end in select.select(list(ways), [], [])[0]:
+                    data = end.recv(1 << 16)
+                    if not data:
+                        ways = {}
+                        break
+                    ways[end].sendall(data)
+        self.close_connection = True
 
     # ---- rules
 
