@@ -21,7 +21,7 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 TOOLS     := tokenize shuffle pack verify peek
 # Speaks to the network; made where libcurl and OpenSSL are.
 FETCH     := fetch
-TRAINERS  := train generate
+TRAINERS  := train eval generate
 # Runs no model, so that the CPU build's serves all; made where msgpack-c is.
 CONVERT   := convert
 # Tests that meet the device are made in every build; the rest say nothing about a device.

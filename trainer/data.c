@@ -7,7 +7,7 @@
 
 enum { BOS = 1 };
 
-int data_open(struct data *d, const char *path, int seq, int vocab_size, bool mask_bos)
+int data_open_short(struct data *d, const char *path, int seq, int vocab_size, bool mask_bos)
 {
     assert(seq > 0 && vocab_size > 0);
     *d = (struct data){.seq = seq, .vocab_size = vocab_size, .mask_bos = mask_bos};
@@ -21,12 +21,21 @@ int data_open(struct data *d, const char *path, int seq, int vocab_size, bool ma
              d->npy.dtype == NPY_U8)
         fail("%s: %d-dimensional %s; expected a flat array of ids", path, d->npy.dims,
              npy_dtype_name(d->npy.dtype));
-    else if (!d->windows)
-        fail("%s: %" PRIu64 " tokens are too few for one window of --seq_length=%d, which takes "
-             "%d; more text or a shorter --seq_length is needed",
-             path, d->npy.count, seq, seq + 1);
     else
         return 0;
+    data_close(d);
+    return -1;
+}
+
+int data_open(struct data *d, const char *path, int seq, int vocab_size, bool mask_bos)
+{
+    if (data_open_short(d, path, seq, vocab_size, mask_bos))
+        return -1;
+    if (d->windows)
+        return 0;
+    fail("%s: %" PRIu64 " tokens are too few for one window of --seq_length=%d, which takes "
+         "%d; more text or a shorter --seq_length is needed",
+         path, d->npy.count, seq, seq + 1);
     data_close(d);
     return -1;
 }
@@ -65,23 +74,38 @@ void batch_close(struct batch *b)
     *b = (struct batch){0};
 }
 
-int data_read(const struct data *d, uint64_t i, struct batch *b, int r)
+uint64_t data_tail(const struct data *d)
 {
-    assert(i < d->windows && b->seq == d->seq && r < b->rows);
+    return d->npy.count ? d->npy.count - 1 - d->windows * (uint64_t)d->seq : 0;
+}
+
+int data_read_part(const struct data *d, uint64_t i, int count, struct batch *b, int r)
+{
+    assert(b->seq == d->seq && r < b->rows && count <= d->seq);
     uint64_t first = i * (uint64_t)d->seq;
     size_t at = (size_t)r * (size_t)d->seq;
-    for (int t = 0; t <= d->seq; t++) {
+    for (int t = 0; t <= count && count; t++) {
         int64_t id = npy_int(&d->npy, first + (uint64_t)t);
         if (id < 0 || id >= d->vocab_size)
             return fail("%s: token %" PRIu64 " is %" PRId64 ", not below the vocabulary of %d; "
                         "ttt-verify tells whether the file is whole",
                         d->path, first + (uint64_t)t, id, d->vocab_size);
-        if (t < d->seq)
+        if (t < count)
             b->input[at + (size_t)t] = (int32_t)id;
         if (t > 0) {
             b->target[at + (size_t)t - 1] = (int32_t)id;
             b->mask[at + (size_t)t - 1] = d->mask_bos && id == BOS ? 0 : 1;
         }
     }
+    for (int t = count; t < d->seq; t++) {
+        b->input[at + (size_t)t] = b->target[at + (size_t)t] = 0;
+        b->mask[at + (size_t)t] = 0;
+    }
     return 0;
+}
+
+int data_read(const struct data *d, uint64_t i, struct batch *b, int r)
+{
+    assert(i < d->windows);
+    return data_read_part(d, i, d->seq, b, r);
 }

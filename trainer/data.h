@@ -19,6 +19,9 @@ struct data {
 
 /* Map path. -1 with why() when it is not a flat array of whole numbers or holds no window. */
 must_check int data_open(struct data *d, const char *path, int seq, int vocab_size, bool mask_bos);
+/* The same, but a text too short for a window is no failure. */
+must_check int data_open_short(struct data *d, const char *path, int seq, int vocab_size,
+                               bool mask_bos);
 void data_close(struct data *d); /* harmless when closed */
 
 /* Rows of windows on the host, [rows][seq] each. Zero means closed. */
@@ -34,5 +37,12 @@ void batch_close(struct batch *b);
 
 /* Row r becomes window i. -1 with why() naming the place of an id that is not in the vocabulary. */
 must_check int data_read(const struct data *d, uint64_t i, struct batch *b, int r);
+
+/* Targets that follow the last window: less than a window has. */
+uint64_t data_tail(const struct data *d);
+
+/* Row r becomes the first `count` targets of window i, which may be the tail's, behind them tokens
+   of id 0 that do not count; count is at least 0 and the targets exist. */
+must_check int data_read_part(const struct data *d, uint64_t i, int count, struct batch *b, int r);
 
 #endif

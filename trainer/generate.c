@@ -6,8 +6,8 @@
 #include "report.h"
 #include "sibling.h"
 #include "speak.h"
-#include "state.h"
 #include "texts.h"
+#include "trained.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -121,27 +121,6 @@ static void check_flags(void)
         misuse("--save_state keeps the memory of one text: give one --prompt");
 }
 
-/* The checkpoint's model with its parameters, without what only training needs. */
-static int load(struct config *c, struct params *p, struct memory_owner *owner)
-{
-    char dir[PATH_MAX];
-    struct state s;
-    if (state_find(dir, checkpoint) || state_read(&s, dir))
-        return -1;
-    *c = s.config;
-    owner->model = s.params;
-    int64_t step = s.step;
-    state_close(&s);
-    if (config_check(c, 0))
-        return fail("%s: %s", dir, why());
-    if (params_list(p, c) || params_alloc(p, false) || state_load_params(p, dir))
-        return -1;
-    char count[16];
-    say("%s: %s, %s parameters, step %" PRId64, dir, mixer_name(c->seq_modeling_block),
-        human(count, (double)p->total), step);
-    return 0;
-}
-
 static void tell_speed(const struct texts *t)
 {
     struct rusage used;
@@ -154,8 +133,7 @@ static void tell_speed(const struct texts *t)
 
 int main(int argc, char **argv)
 {
-    struct config config;
-    struct params params = {0};
+    struct trained model = {0};
     struct memory memory = {0};
     struct texts texts = {0};
     struct tokenizer tokenizer = {0};
@@ -182,19 +160,19 @@ int main(int argc, char **argv)
     const char *closed = device_open((int)threads);
     if (closed)
         die("%s", closed);
-    if (tokenizer_open(&tokenizer, tokenizer_path) || load(&config, &params, &owner))
+    if (tokenizer_open(&tokenizer, tokenizer_path) || trained_open(&model, checkpoint))
         die("%s", why());
-    owner.tokenizer = tokenizer.hash;
-    if (tokenizer.vocab_size > (uint32_t)config.vocab_size)
+    owner = (struct memory_owner){model.digest, tokenizer.hash};
+    if (tokenizer.vocab_size > (uint32_t)model.config.vocab_size)
         die("%s: has %" PRIu32 " ids, and the model %d: it was trained with another tokenizer",
-            tokenizer_path, tokenizer.vocab_size, config.vocab_size);
+            tokenizer_path, tokenizer.vocab_size, model.config.vocab_size);
     struct texts_config how = {
         .tokens = tokens,
         .eos_id = ignore_eos ? TOKENIZER_NONE : tokenizer.eos_id,
         .stops = stop.count ? &stop : NULL,
     };
-    if ((load_state && memory_open(&memory, load_state, &owner, &config)) ||
-        texts_open(&texts, &how, &config, &params, &choice, (int)tokenizer.vocab_size))
+    if ((load_state && memory_open(&memory, load_state, &owner, &model.config)) ||
+        texts_open(&texts, &how, &model.config, &model.params, &choice, (int)tokenizer.vocab_size))
         die("%s", why());
     struct speak speak = {
         .texts = &texts,
@@ -221,7 +199,7 @@ int main(int argc, char **argv)
 
     memory_close(&memory);
     texts_close(&texts);
-    params_close(&params);
+    trained_close(&model);
     tokenizer_close(&tokenizer);
     device_close();
     return finish(0);

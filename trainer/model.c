@@ -414,6 +414,12 @@ int model_score(struct model *m, const struct tokens *t, double share, struct sc
     return get_score(m, score);
 }
 
+void model_row_scores(const struct model *m, const float **loss, const float **correct)
+{
+    *loss = m->host_rows + m->rows;
+    *correct = *loss + m->rows;
+}
+
 /* ---- a look inside ------------------------------------------------------------------------ */
 
 void model_logits(struct model *m, float *logits, int first, int count)

@@ -102,6 +102,11 @@ must_check int model_train(struct model *m, const struct tokens *t, float ttt_lr
 must_check int model_score(struct model *m, const struct tokens *t, double share,
                            struct score *score);
 
+/* Of the micro-batch last scored: the loss of each row, and 1 where the likeliest token was the
+   target, else 0; [rows] each, on the host, until the model is next used. A row that does not
+   count has any. */
+void model_row_scores(const struct model *m, const float **loss, const float **correct);
+
 /* ---- a look inside, for tests and evaluation ---------------------------------------------- */
 
 /* Logits of the micro-batch last run, rows first..first+count-1, into logits [count][vocab] on the

@@ -1,0 +1,29 @@
+/* eval_job.h -- one checkpoint on one text in windows of one length, for ttt-eval. */
+#ifndef EVAL_JOB_H
+#define EVAL_JOB_H
+
+#include "evaluate.h"
+#include "tokenizer.h"
+#include "trained.h"
+
+/* What the flags ask; texts are borrowed. */
+struct eval_job {
+    const char *dataset_path, *tokenizer_name, *split, *mask_bos;
+    bool tokenizer_given;
+    const struct tokenizer *tokenizer; /* for bytes, or NULL */
+    int batch;                         /* windows at once; 0: choose */
+    uint64_t most_tokens;              /* 0: all */
+    uint64_t drop_last;                /* batches of so many whole windows alone; 0: every token */
+    const char *state_path;            /* or NULL */
+    bool stopped;                      /* by a signal; set by eval_job_run, which then fails */
+};
+
+/* SIGINT and SIGTERM end the evaluation at the next batch, with its state written. */
+void eval_job_catch_signals(void);
+
+/* Evaluate into sums, which is zero, going on from the state where it knows of this very job.
+   -1 with why(). */
+must_check int eval_job_run(struct eval_job *job, struct evaluate *sums,
+                            struct trained *model, int seq);
+
+#endif
