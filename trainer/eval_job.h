@@ -23,7 +23,7 @@ void eval_job_catch_signals(void);
 
 /* Evaluate into sums, which is zero, going on from the state where it knows of this very job.
    -1 with why(). */
-must_check int eval_job_run(struct eval_job *job, struct evaluate *sums,
-                            struct trained *model, int seq);
+must_check int eval_job_run(struct eval_job *job, struct evaluate *sums, struct trained *model,
+                            int seq);
 
 #endif

@@ -48,7 +48,8 @@ static int put_json(const struct speak *s, const struct text *t, const struct pr
     json_t *record =
         one->record ? json_copy(one->record) : json_pack("{s:s%}", "prompt", one->text, one->bytes);
     int bad = !record ||
-              json_object_set_new(record, "completion", json_stringn(t->out.text, t->out.bytes)) ||
+              json_object_set_new(record, "completion",
+                                  json_stringn(t->out.bytes ? t->out.text : "", t->out.bytes)) ||
               json_object_set_new(record, "tokens", json_integer(t->made)) ||
               json_object_set_new(record, "finish", json_string(text_end_name(t->end)));
     if (!bad && s->samples > 1)
@@ -67,7 +68,8 @@ static int put_text(const struct speak *s, const struct load *l, int i)
     if (!t->out.to) {
         if (l->said + (uint64_t)i)
             fputs("---\n", stdout);
-        fwrite(t->out.text, 1, t->out.bytes, stdout);
+        if (t->out.bytes)
+            fwrite(t->out.text, 1, t->out.bytes, stdout);
     }
     /* The text ends its line, so that what comes after it does not stand in it. */
     return putchar('\n') == EOF || fflush(stdout) ? fail("the text could not be written") : 0;

@@ -94,7 +94,7 @@ static int let_out(struct stream *s, bool all)
         watch(s);
     if (!s->stops || all || s->stopped)
         s->watched = s->bytes;
-    if (!s->to)
+    if (!s->to || !s->watched)
         return 0;
     if (fwrite(s->text, 1, s->watched, s->to) != s->watched || fflush(s->to))
         return fail("the text could not be written: %s", strerror(errno));
