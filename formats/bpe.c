@@ -98,7 +98,7 @@ static int index_spellings(struct build *w)
 }
 
 /* A normal piece with a raw blank is never met: texts have U+2581 by then. */
-static bool merges(const struct build *w, uint32_t id)
+static bool merges_in(const struct build *w, uint32_t id)
 {
     const struct piece *p = &w->pieces[id];
     return p->kind == PIECE_NORMAL && !memchr(w->text + p->at, ' ', p->bytes);
@@ -162,7 +162,7 @@ static int lay_out_chars(struct bpe *b, struct build *w)
     for (uint32_t id = 0; id < w->count; id++) {
         const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
         size_t length = 0;
-        for (; merges(w, id) && p < end; length++) {
+        for (; merges_in(w, id) && p < end; length++) {
             uint32_t *at = &b->page_at[next_code(&p, end) / CHARS_IN_PAGE];
             if (!*at)
                 *at = w->pages++ * CHARS_IN_PAGE;
@@ -191,7 +191,7 @@ static int read_chars(struct bpe *b, struct build *w)
         return -1;
     for (uint32_t id = 0; id < w->count; id++) {
         const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
-        if (!merges(w, id))
+        if (!merges_in(w, id))
             continue;
         uint32_t x = next_code(&p, end);
         if (p == end)
@@ -208,7 +208,7 @@ static int read_chars(struct bpe *b, struct build *w)
     }
     for (uint32_t id = 0; id < w->count; id++) {
         const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
-        while (merges(w, id) && p < end) {
+        while (merges_in(w, id) && p < end) {
             uint32_t code = next_code(&p, end);
             if ((*char_at(b, code) & CHAR_SYMBOL) != NO_SYMBOL)
                 continue;
@@ -230,7 +230,7 @@ static uint32_t symbol(const struct bpe *b, const struct build *w, const uint8_t
     if (p == end)
         return *char_at(b, code) & CHAR_SYMBOL;
     uint32_t id = *spelled(w, text, (size_t)(end - text));
-    return id != UINT32_MAX && merges(w, id) ? id : NO_SYMBOL;
+    return id != UINT32_MAX && merges_in(w, id) ? id : NO_SYMBOL;
 }
 
 static int note_pair(struct build *w, struct pair pair)
@@ -247,12 +247,33 @@ static int note_pair(struct build *w, struct pair pair)
     return 0;
 }
 
+/* The merges that are given. */
+static int take_merges(struct build *w, const struct bpe_merge *merges, size_t count)
+{
+    uint8_t whole[2 * PIECE_MAX];
+    if (count > RANK_NONE)
+        return fail("%zu merges are too many", count);
+    for (size_t i = 0; i < count; i++) {
+        struct bpe_merge m = merges[i];
+        const struct piece *left = &w->pieces[m.left], *right = &w->pieces[m.right];
+        memcpy(whole, w->text + left->at, left->bytes);
+        memcpy(whole + left->bytes, w->text + right->at, right->bytes);
+        uint32_t id = *spelled(w, whole, left->bytes + right->bytes);
+        if (id == UINT32_MAX || !merges_in(w, id) || !merges_in(w, m.left) ||
+            !merges_in(w, m.right))
+            return fail("merge %zu, of pieces %u and %u, gives no piece", i, m.left, m.right);
+        if (note_pair(w, (struct pair){m.left, m.right, .piece = id, .rank = (uint32_t)i}))
+            return -1;
+    }
+    return 0;
+}
+
 /* Every way to cut a piece into two symbols is a merge that makes it. */
-static int read_merges(struct bpe *b, struct build *w)
+static int find_merges(struct bpe *b, struct build *w)
 {
     for (uint32_t id = 0; id < w->count; id++) {
         const uint8_t *begin = w->text + w->pieces[id].at, *end = begin + w->pieces[id].bytes;
-        if (!merges(w, id))
+        if (!merges_in(w, id))
             continue;
         const uint8_t *cut = begin;
         for (next_code(&cut, end); cut < end; next_code(&cut, end)) {
@@ -263,18 +284,29 @@ static int read_merges(struct bpe *b, struct build *w)
                 return -1;
         }
     }
-    if (pair_table_open(&b->merges, w->pair_count))
-        return -1;
-    for (size_t i = 0; i < w->pair_count; i++)
-        pair_put(&b->merges, w->pairs[i]);
     return 0;
 }
 
-int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count, const uint8_t *text)
+static int index_merges(struct bpe *b, struct build *w)
+{
+    if (pair_table_open(&b->merges, w->pair_count))
+        return -1;
+    for (size_t i = 0; i < w->pair_count; i++) {
+        if (pair_find(&b->merges, w->pairs[i].left, w->pairs[i].right))
+            return fail("pieces %u and %u merge twice", w->pairs[i].left, w->pairs[i].right);
+        pair_put(&b->merges, w->pairs[i]);
+    }
+    return 0;
+}
+
+int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count, const uint8_t *text,
+             const struct bpe_merge *merges, size_t merge_count)
 {
     *b = (struct bpe){.piece_count = count};
     struct build w = {.pieces = pieces, .text = text, .count = count};
-    int bad = index_spellings(&w) || rank_scores(&w) || read_chars(b, &w) || read_merges(b, &w);
+    int bad = index_spellings(&w) || rank_scores(&w) || read_chars(b, &w) ||
+              (merges ? take_merges(&w, merges, merge_count) : find_merges(b, &w)) ||
+              index_merges(b, &w);
     free(w.by_text);
     free(w.rank);
     free(w.pairs);

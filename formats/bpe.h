@@ -61,11 +61,19 @@ struct bpe {
     struct pair_table merges;     /* of symbols */
 };
 
-/* Build the tables of `count` pieces, whose spellings lie in text; only normal ones merge. Fails,
-   with a sentence that names the piece, on spellings that are empty, too long, not UTF-8 or used
-   twice, and on scores that are not numbers. On failure b is closed. */
+/* Two pieces that merge into the piece spelled like both. */
+struct bpe_merge {
+    uint32_t left, right;
+};
+
+/* Build the tables of `count` pieces, whose spellings lie in text; only normal ones merge. With
+   merges NULL every way to cut a piece into two symbols is a merge, ranked by the piece's score;
+   else merges[0 .. merge_count) are all there are, the first merges first. Fails, with a sentence
+   that names the piece, on spellings that are empty, too long, not UTF-8 or used twice, on scores
+   that are not numbers, and on merges of or into what is no normal piece. On failure b is closed.
+ */
 must_check int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count,
-                        const uint8_t *text);
+                        const uint8_t *text, const struct bpe_merge *merges, size_t merge_count);
 void bpe_close(struct bpe *b); /* harmless when closed */
 
 /* The pair's slot, or NULL. */

@@ -198,14 +198,14 @@ static int text_room(uint8_t **text, size_t *room, size_t bytes)
 
 /* The same where user-defined pieces stand first: from left to right the longest that fits, which
    merges with nothing. */
-static int encode_around_users(struct encoder *e, const uint8_t *text, size_t bytes,
+static int encode_around_users(struct encoder *e, bool blank, const uint8_t *text, size_t bytes,
                                struct ids *out)
 {
     const struct tokenizer *t = e->t;
     if (text_room(&e->spaced, &e->spaced_room, bytes + 1))
         return -1;
     uint8_t *end = e->spaced;
-    if (t->dummy_prefix)
+    if (blank)
         *end++ = ' ';
     for (size_t i = 0; i < bytes;) {
         bool mark = bytes - i >= 3 && !memcmp(text + i, "\u2581", 3);
@@ -227,14 +227,16 @@ static int encode_around_users(struct encoder *e, const uint8_t *text, size_t by
     return encode_cuts(e, false, part, (size_t)(end - part), out);
 }
 
-/* A text without special strings, or a part between two. */
-static int encode_plain(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+/* A text without special strings, or a part between two; `inner`: not the first part. */
+static int encode_plain(struct encoder *e, bool inner, const uint8_t *text, size_t bytes,
+                        struct ids *out)
 {
     size_t from = out->count;
+    bool blank = e->t->dummy_prefix && !(inner && e->t->dummy_first);
     if (bytes == 0)
         return 0;
-    if (e->t->user_at ? encode_around_users(e, text, bytes, out)
-                      : encode_cuts(e, e->t->dummy_prefix, text, bytes, out))
+    if (e->t->user_at ? encode_around_users(e, blank, text, bytes, out)
+                      : encode_cuts(e, blank, text, bytes, out))
         return -1;
     if (!e->t->byte_fallback)
         fuse_unknown(e->t, out, from);
@@ -285,11 +287,11 @@ static int encode_literal(struct encoder *e, const uint8_t *text, size_t bytes, 
             p++;
             continue;
         }
-        if (encode_plain(e, part, (size_t)(p - part), out) || append(out, id))
+        if (encode_plain(e, part > text, part, (size_t)(p - part), out) || append(out, id))
             return -1;
         part = p += n;
     }
-    return encode_plain(e, part, (size_t)(end - part), out);
+    return encode_plain(e, part > text, part, (size_t)(end - part), out);
 }
 
 int encoder_encode(struct encoder *e, const void *text, size_t bytes, enum special special,
@@ -298,7 +300,7 @@ int encoder_encode(struct encoder *e, const void *text, size_t bytes, enum speci
     if (bytes == 0)
         return 0;
     return special == SPECIAL_LITERAL ? encode_literal(e, text, bytes, out)
-                                      : encode_plain(e, text, bytes, out);
+                                      : encode_plain(e, false, text, bytes, out);
 }
 
 /* The text and EOS's name behind it as one text, for models where a special name may begin in the

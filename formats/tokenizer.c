@@ -3,6 +3,7 @@
 
 #include "file.h"
 #include "protobuf.h"
+#include "tokenizer_json.h"
 #include "utf8.h"
 
 #include <stdio.h>
@@ -248,8 +249,7 @@ static int hex_digit(uint8_t c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The byte of a piece spelled "<0x0A>", or -1. */
-static int byte_spelled(const uint8_t *s, uint32_t bytes)
+int tokenizer_byte_spelled(const uint8_t *s, uint32_t bytes)
 {
     if (bytes != 6 || memcmp(s, "<0x", 3) || s[5] != '>' || hex_digit(s[3]) < 0 ||
         hex_digit(s[4]) < 0)
@@ -277,7 +277,7 @@ static int find_special(struct tokenizer *t, const struct settings *s)
                 t->eos_id = id;
             break;
         case PIECE_BYTE:
-            byte = byte_spelled(t->text + p->at, p->bytes);
+            byte = tokenizer_byte_spelled(t->text + p->at, p->bytes);
             if (byte < 0)
                 return fail("byte piece %u is not spelled like <0x0A>", id);
             bytes_found += t->byte_id[byte] == TOKENIZER_NONE;
@@ -322,7 +322,7 @@ static void fill_shown(struct tokenizer *t, const struct settings *s, uint32_t u
         if (p->kind == PIECE_NORMAL || p->kind == PIECE_USER) {
             p->shown_bytes = unescape(t->text + used, t->text + p->at, p->bytes);
         } else if (p->kind == PIECE_BYTE) {
-            t->text[used] = (uint8_t)byte_spelled(t->text + p->at, p->bytes);
+            t->text[used] = (uint8_t)tokenizer_byte_spelled(t->text + p->at, p->bytes);
             p->shown_bytes = 1;
         } else if (p->kind == PIECE_UNKNOWN && s->unk_mark.bytes) {
             memcpy(t->text + used, s->unk_mark.at, s->unk_mark.bytes);
@@ -387,6 +387,29 @@ uint32_t tokenizer_user(const struct tokenizer *t, const uint8_t *text, size_t b
 
 /* ---- open and close ----------------------------------------------------------------------- */
 
+/* Everything in a SentencePiece model but for its merges. */
+static int read_sentencepiece(struct tokenizer *t, struct settings *s, const uint8_t *data,
+                              size_t bytes, uint32_t *used)
+{
+    struct proto p = {.at = data, .end = data + bytes, .file = data};
+    if (read_model(t, s, p, used) || check_settings(s) || find_special(t, s))
+        return -1;
+    t->byte_fallback = s->byte_fallback;
+    t->dummy_prefix = s->dummy_prefix;
+    return 0;
+}
+
+/* The same of a tokenizer.json, and its merges. */
+static int read_json(struct tokenizer *t, struct settings *s, const uint8_t *data, size_t bytes,
+                     uint32_t *used, struct bpe_merge **merges, size_t *count)
+{
+    if (tokenizer_json(t, data, bytes, used, merges, count))
+        return -1;
+    const struct piece *unk = &t->pieces[t->unk_id];
+    s->unk_mark = (struct span){t->text + unk->at, unk->bytes};
+    return 0;
+}
+
 int tokenizer_read(struct tokenizer *t, const void *data, size_t bytes, const char *name)
 {
     *t = (struct tokenizer){.unk_id = TOKENIZER_NONE,
@@ -398,19 +421,21 @@ int tokenizer_read(struct tokenizer *t, const void *data, size_t bytes, const ch
 
     struct settings s = defaults;
     uint32_t used = 0;
+    struct bpe_merge *merges = NULL;
+    size_t count = 0;
     const uint8_t *begin = bytes ? data : (const void *)""; /* no bytes may be no pointer either */
-    struct proto p = {.at = begin, .end = begin + bytes, .file = begin};
-    if (read_model(t, &s, p, &used) || check_settings(&s) || find_special(t, &s) ||
-        bpe_open(&t->bpe, t->pieces, t->vocab_size, t->text))
-        goto bad;
-    fill_shown(t, &s, used);
-    if (index_users(t))
-        goto bad;
-    t->byte_fallback = s.byte_fallback;
-    t->dummy_prefix = s.dummy_prefix;
-    t->hash = xxh3_of(data, bytes);
-    return 0;
-bad:
+    int bad = bytes && *begin == '{' ? read_json(t, &s, begin, bytes, &used, &merges, &count)
+                                     : read_sentencepiece(t, &s, begin, bytes, &used);
+    if (!bad)
+        bad = bpe_open(&t->bpe, t->pieces, t->vocab_size, t->text, merges, count);
+    if (!bad) {
+        fill_shown(t, &s, used);
+        bad = index_users(t);
+        t->hash = xxh3_of(data, bytes);
+    }
+    free(merges);
+    if (!bad)
+        return 0;
     fail("%s: %s", name, why());
     tokenizer_close(t);
     return -1;

@@ -1,6 +1,7 @@
 /* tokenizer.h -- a SentencePiece BPE model: what its ids mean, and ids back to bytes.
 
-   A tokenizer is opened from the `.model` file and never changes afterwards: any number of threads
+   A tokenizer is opened from the `.model` file, or from the `tokenizer.json` that Hugging Face's
+   converter makes of one, and never changes afterwards: any number of threads
    may share it. Text becomes ids through an encoder (encoder.h), one per thread.
 
    Read are the BPE models that keep their text as it is, Llama's among them: identity
@@ -26,6 +27,7 @@ struct tokenizer {
     uint32_t unk_id, bos_id, eos_id; /* bos_id and eos_id may be TOKENIZER_NONE */
     bool byte_fallback;              /* byte_id is filled */
     bool dummy_prefix;               /* a blank goes before every non-empty text */
+    bool dummy_first;                /* but not behind a special id inside it */
     struct xxh3 hash;                /* of the model file's bytes */
 
     struct piece *pieces;  /* [vocab_size], owned; their texts lie in `text` */

@@ -27,7 +27,8 @@ static int64_t threads, memory;
 static double save_every_s = 20;
 
 static struct flag flags[] = {
-    {FLAG_TEXT, 't', "tokenizer", &model, "MODEL", "SentencePiece BPE model file; needed"},
+    {FLAG_TEXT, 't', "tokenizer", &model, "MODEL",
+     "SentencePiece BPE model, or Hugging Face's tokenizer.json of one; needed"},
     {FLAG_TEXT, 'o', "out", &out, "OUT.tok", "where the token documents go; - is standard output"},
     {FLAG_INT, 'j', "threads", &threads, "N",
      "threads that encode; 0 takes every processor. The output does not depend on it"},
