@@ -3,6 +3,7 @@
 #include "ids.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -117,10 +118,10 @@ static int open_llmc(struct foreign *f)
                                       tokens, f->tokens);
 }
 
-/* Documents are runs of sequences; a sequence's ids lie where the index says. */
+/* Documents are runs of sequences, which lie one after another in the .bin file. */
 static int megatron_check(const struct foreign *f)
 {
-    uint64_t before = 0;
+    uint64_t before = 0, end = 0;
     for (uint64_t s = 0; s < f->sequences; s++) {
         uint64_t length = le32(f->lengths + 4 * s), at = le64(f->places + 8 * s);
         if (length > INT32_MAX || at % f->item || at / f->item > f->tokens ||
@@ -128,7 +129,15 @@ static int megatron_check(const struct foreign *f)
             return fail("%s: sequence %" PRIu64 " of %" PRIu64 " ids at byte %" PRIu64
                         " lies outside the .bin file",
                         f->path, s, length, at);
+        if (at / f->item != end)
+            return fail("%s: sequence %" PRIu64 " begins at byte %" PRIu64 ", the one before ends "
+                        "at %" PRIu64,
+                        f->path, s, at, end * f->item);
+        end += length;
     }
+    if (end != f->tokens)
+        return fail("%s: its sequences end with id %" PRIu64 " of %" PRIu64, f->path, end,
+                    f->tokens);
     for (uint64_t d = 0; d < f->listed; d++) {
         uint64_t first = le64(f->list + 8 * d);
         if (first < before || first > f->sequences || (d == 0 && first))
@@ -152,7 +161,9 @@ static int open_megatron(struct foreign *f)
     if (h[17] != 8 && h[17] != 4)
         return fail("%s: ids of type %u: expected 8, uint16, or 4, int32", f->path, h[17]);
     uint64_t s = le64(h + 18), d = le64(h + 26), room = f->index.bytes - 34;
-    if (s > room / 12 || d == 0 || d > room / 8 || s * 12 + d * 8 > room)
+    /* A byte a sequence, its mode, may follow. */
+    if (s > room / 12 || d == 0 || d > room / 8 ||
+        (s * 12 + d * 8 != room && s * 13 + d * 8 != room))
         return fail("%s: an index of %" PRIu64 " sequences and %" PRIu64 " document marks does not "
                     "fit %zu bytes",
                     f->path, s, d, f->index.bytes);
@@ -171,6 +182,53 @@ static int open_nanogpt(struct foreign *f)
     return map_open(&f->map, f->path) ? -1 : flat(f, 0, 2);
 }
 
+/* The columns that a shard of MosaicML streaming tells of: one, of bytes. */
+static int mds_columns(const struct foreign *f, const uint8_t *text, size_t bytes)
+{
+    json_t *all = json_loadb((const char *)text, bytes, JSON_REJECT_DUPLICATES, NULL);
+    const json_t *encodings = json_object_get(all, "column_encodings");
+    const char *encoding = json_string_value(json_array_get(encodings, 0));
+    bool good = json_array_size(encodings) == 1 && encoding && !strcmp(encoding, "bytes");
+    json_decref(all);
+    return good ? 0
+                : fail("%s: expected an MDS shard with one column, of the encoding bytes: the ids "
+                       "of a document",
+                       f->path);
+}
+
+/* Samples follow each other, each with its number of bytes before them. */
+static int open_mds(struct foreign *f)
+{
+    if (map_open(&f->map, f->path))
+        return -1;
+    uint64_t n = f->map.bytes < 8 ? 0 : le32(f->map.data), head = 4 + 4 * (n + 1);
+    if (f->map.bytes < 8 || head > f->map.bytes)
+        return fail("%s: an index of %" PRIu64 " samples does not fit %zu bytes", f->path, n,
+                    f->map.bytes);
+    f->item = f->vocab_size <= 65536 ? 2 : 4;
+    f->list = f->map.data + 4;
+    f->listed = n;
+    f->ends = ENDS_MDS;
+    uint64_t at = le32(f->list);
+    if (at < head || at > f->map.bytes)
+        return fail("%s: its first sample begins at byte %" PRIu64 " of %zu", f->path, at,
+                    f->map.bytes);
+    if (mds_columns(f, f->map.data + head, at - head))
+        return -1;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t end = le32(f->list + 4 * (i + 1));
+        if (end < at + 4 || end > f->map.bytes || le32(f->map.data + at) != end - at - 4 ||
+            (end - at - 4) % f->item)
+            return fail("%s: sample %" PRIu64 ", bytes %" PRIu64 " to %" PRIu64 ", does not hold "
+                        "ids of %zu bytes",
+                        f->path, i, at, end, f->item);
+        at = end;
+    }
+    return at == f->map.bytes
+               ? 0
+               : fail("%s: its samples end at byte %" PRIu64 " of %zu", f->path, at, f->map.bytes);
+}
+
 int foreign_open(struct foreign *f, const char *path, const struct foreign_plan *plan)
 {
     *f = (struct foreign){.path = path, .vocab_size = plan->vocab_size};
@@ -181,6 +239,7 @@ int foreign_open(struct foreign *f, const char *path, const struct foreign_plan 
                  : !strcmp(plan->format, "nanogpt")   ? open_nanogpt(f)
                  : !strcmp(plan->format, "llmc")      ? open_llmc(f)
                  : !strcmp(plan->format, "datatrove") ? open_datatrove(f)
+                 : !strcmp(plan->format, "mds")       ? open_mds(f)
                                                       : fail("no format %s", plan->format);
     if (status)
         foreign_close(f);
@@ -208,6 +267,13 @@ static bool begin(struct foreign *f, bool *last)
         if (f->number == f->listed)
             return false;
         f->end = le64(f->list + 8 * f->number);
+    } else if (f->ends == ENDS_MDS) {
+        if (f->number == f->listed)
+            return false;
+        uint32_t from = le32(f->list + 4 * f->number);
+        f->ids = f->map.data + from + 4;
+        f->at = 0;
+        f->end = le32(f->map.data + from) / f->item;
     } else if (f->ends == ENDS_MEGATRON) {
         /* Here `number` counts sequences; documents without any are passed over. */
         if (f->number == f->sequences)

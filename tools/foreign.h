@@ -7,7 +7,7 @@
 
 /* How to read them. */
 struct foreign_plan {
-    const char *format; /* "npy", "megatron", "nanogpt", "llmc" or "datatrove" */
+    const char *format; /* "npy", "megatron", "nanogpt", "llmc", "datatrove" or "mds" */
     int64_t eod;        /* nanogpt: ends a document; llmc: begins one; -1: npy without .offsets */
     uint32_t vocab_size;
 };
@@ -20,8 +20,8 @@ struct foreign {
     uint64_t tokens;
     struct npy array; /* npy alone */
     struct map map, index;
-    const uint8_t *ids; /* [tokens], borrowed */
-    enum foreign_ends { ENDS_LISTED, ENDS_BEFORE, ENDS_AFTER, ENDS_MEGATRON } ends;
+    const uint8_t *ids; /* [tokens], borrowed; mds: of the sample at hand */
+    enum foreign_ends { ENDS_LISTED, ENDS_BEFORE, ENDS_AFTER, ENDS_MEGATRON, ENDS_MDS } ends;
     const uint8_t *list; /* u64 ends; Megatron: its document table */
     const uint8_t *lengths, *places;
     uint64_t listed, sequences;
@@ -31,8 +31,8 @@ struct foreign {
     uint16_t narrow[8192];
 };
 
-/* path: of the .npy, the .bin, the .ds; Megatron's with or without its suffix. Every number of an
-   index is checked before it is used. */
+/* path: of the .npy, the .bin, the .ds, a shard of mds; Megatron's with or without its suffix.
+   Every number of an index is checked before it is used. */
 must_check int foreign_open(struct foreign *f, const char *path, const struct foreign_plan *plan);
 void foreign_close(struct foreign *f); /* harmless when closed */
 

@@ -1,14 +1,14 @@
 /* pack.c -- ttt-pack: token documents to the dataset directory that trainers read. */
 #include "bestfit.h"
-#include "feed.h"
 #include "flags.h"
+#include "ordered.h"
 #include "packer.h"
 #include "pcg.h"
-#include "reorder.h"
 #include "report.h"
-#include "shards.h"
+#include "sharing.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { STREAMS = PACKER_SPLITS };
 
@@ -59,23 +59,8 @@ static int split_end(struct job *j, int split)
 
 /* ---- one corpus, split as the reference splits -------------------------------------------- */
 
-static int take_all(struct reorder *o, struct feed *f)
-{
-    struct tok_doc piece;
-    struct progress p;
-    int status;
-    progress_begin(&p, "read", "B", f->bytes);
-    while ((status = feed_piece(f, &piece)) > 0) {
-        if (reorder_put(o, piece.stored, piece.count, piece.last))
-            return -1;
-        progress_to(&p, feed_offset(f));
-    }
-    progress_end(&p);
-    return status < 0 ? -1 : reorder_turn(o);
-}
-
 /* The first `test` documents are validation and test alike, the rest is train. */
-static int write_splits(struct job *j, struct reorder *o, uint64_t test)
+static int write_splits(struct job *j, struct ordered *o, uint64_t test)
 {
     struct reorder_piece piece;
     struct progress p;
@@ -89,7 +74,7 @@ static int write_splits(struct job *j, struct reorder *o, uint64_t test)
         if (place == test && !j->packer.split[PACKER_TRAIN].plan.dir &&
             split_begin(j, PACKER_TRAIN, o->tokens - held_out, o->documents - test))
             return -1;
-        if ((status = reorder_next(o, &piece)) <= 0)
+        if ((status = ordered_next(o, &piece)) <= 0)
             break;
         if (place < test) {
             held_out += piece.count;
@@ -112,7 +97,7 @@ static int draw_splits(struct job *j)
 {
     const struct packer_plan *plan = &j->plan;
     struct feed *f = &j->feed[0];
-    struct reorder o;
+    struct ordered o;
     uint64_t test;
     char beside[4096];
     snprintf(beside, sizeof beside, "%s/", j->packer.dir);
@@ -127,17 +112,15 @@ static int draw_splits(struct job *j)
         .documents = f->totals.documents,
         .tokens = f->totals.tokens,
     };
-    if (reorder_open(&o, &order))
+    if (ordered_open(&o, &order, f, 0, 1, 1))
         return -1;
-    int status = take_all(&o, f);
-    if (!status)
-        status = o.documents ? pcg_split(&test, plan->val_ratio, o.documents)
+    int status = o.documents ? pcg_split(&test, plan->val_ratio, o.documents)
                              : fail("no documents: there is nothing to pack");
     if (status)
         fail("%s: %s", j->in[0].items[0], why());
     else
         status = write_splits(j, &o, test);
-    reorder_close(&o);
+    ordered_close(&o);
     return status;
 }
 
@@ -208,6 +191,14 @@ static int sources_open(struct job *j, int streams)
                       plan->meta.vocab_size);
 }
 
+static uint64_t in_tokens(const struct job *j)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < (j->plan.given ? PACKER_SPLITS : 1); i++)
+        sum += j->plan.source[i].tokens;
+    return sum;
+}
+
 static void summary(const struct job *j, const struct sink split[PACKER_SPLITS])
 {
     const struct sink *train = &split[PACKER_TRAIN], *validation = &split[PACKER_VALIDATION],
@@ -223,6 +214,11 @@ static void summary(const struct job *j, const struct sink split[PACKER_SPLITS])
                 (unsigned long long)f->dropped, (unsigned long long)f->rows,
                 (long long)j->plan.best_fit);
         }
+    else {
+        uint64_t in = train->tokens + test->tokens + (j->plan.given ? validation->tokens : 0);
+        say("%llu tokens in = %llu out, none of padding", (unsigned long long)in_tokens(j),
+            (unsigned long long)in);
+    }
     say("train %llu documents, %llu tokens; validation %llu, %llu; test %llu, %llu%s; %s",
         (unsigned long long)train->documents, (unsigned long long)train->tokens,
         (unsigned long long)validation->documents, (unsigned long long)validation->tokens,
@@ -283,86 +279,24 @@ static int pack(struct job *j)
     return status;
 }
 
-/* ---- a part of the places, beside other programs ------------------------------------------ */
+/* ---- beside other programs ----------------------------------------------------------------- */
 
-/* This program's places of one feed: of the splits drawn from it, or of the one that it is. */
-static int shard_feed(struct job *j, struct shards *s, int split)
+/* Part `index` of `parts`, or with programs > 0 all of them by so many processes. 1: the dataset is
+   whole already. */
+static int pack_shared(struct job *j, int index, int parts, int programs)
 {
-    const struct packer_plan *plan = &j->plan;
-    struct feed *f = &j->feed[plan->given ? split : 0];
-    uint64_t n = f->totals.documents, test = 0;
-    struct reorder o;
-    struct reorder_piece piece;
-    if (!f->known || n == 0)
-        return fail("%s: --shard needs files with documents in them",
-                    j->in[plan->given ? split : 0].items[0]);
-    if (!plan->given && pcg_split(&test, plan->val_ratio, n))
-        return -1;
-    struct reorder_plan order = {
-        .kind = plan->given ? PLACING_SAME : PLACING_NUMPY,
-        .seed = (uint64_t)plan->split_seed,
-        .id_bytes = tok_id_bytes(&plan->meta),
-        .memory = j->memory - OTHER_BYTES,
-        .tmp = plan->tmp,
-        .beside = s->dir,
-        .known = true,
-        .documents = n,
-        .tokens = f->totals.tokens,
-        .from = (uint64_t)((unsigned __int128)n * (unsigned)s->index / (unsigned)s->count),
-        .to = (uint64_t)((unsigned __int128)n * (unsigned)(s->index + 1) / (unsigned)s->count),
-        .head = test,
-    };
-    if (order.to == 0) /* fewer documents than programs, and none for this one */
-        order.from = order.to = n;
-    if (reorder_open(&o, &order))
-        return -1;
-    int status = take_all(&o, f);
-    uint64_t at = o.before_tokens, train = o.tokens - o.head_tokens;
-    uint64_t before = order.from < test ? order.from : test;
-    if (!status && plan->given)
-        status = shards_begin(s, split, o.tokens, n, order.from, at);
-    else if (!status)
-        status = shards_begin(s, PACKER_TRAIN, train, n - test, order.from - before,
-                              order.from < test ? 0 : at - o.head_tokens) ||
-                         shards_begin(s, PACKER_VALIDATION, o.head_tokens, test, before,
-                                      order.from < test ? at : o.head_tokens) ||
-                         shards_begin(s, PACKER_TEST, o.head_tokens, test, before,
-                                      order.from < test ? at : o.head_tokens)
-                     ? -1
-                     : 0;
-    while (!status && (status = reorder_next(&o, &piece)) > 0) {
-        bool held_out = piece.place < test;
-        int to = plan->given ? split : held_out ? PACKER_VALIDATION : PACKER_TRAIN;
-        status =
-            shards_put(s, to, piece.stored, piece.count, piece.first) ||
-                    (held_out && shards_put(s, PACKER_TEST, piece.stored, piece.count, piece.first))
-                ? -1
-                : 0;
-    }
-    reorder_close(&o);
-    return status;
-}
-
-/* 1: the dataset is whole; 0: parts are missing. */
-static int pack_shard(struct job *j, int index, int count)
-{
-    struct shards s;
+    struct sharing s = {.plan = &j->plan,
+                        .feed = j->feed,
+                        .memory = j->memory - OTHER_BYTES,
+                        .programs = programs ? programs : 1};
     int missing = 0;
     if (sources_open(j, j->plan.given ? PACKER_SPLITS : 1))
         return -1;
-    int status = shards_open(&s, &j->plan, index, count);
-    if (status == 0) {
-        for (int i = 0; !status && i < (j->plan.given ? PACKER_SPLITS : 1); i++)
-            status = shard_feed(j, &s, i);
-        if (!status)
-            status = shards_done(&s);
-    } else if (status == 2)
-        status = 0;
+    if (programs)
+        return sharing_run(&s, j->force);
+    int status = sharing_part(&s, index, parts, &missing);
     if (!status)
-        status = shards_finish(&s, &missing);
-    if (!status)
-        say("part %d of %d is written; %d are missing", index, count, missing);
-    shards_close(&s);
+        say("part %d of %d is written; %d are missing", index, parts, missing);
     return status;
 }
 
@@ -397,7 +331,7 @@ int main(int argc, char **argv)
     struct packer_plan *plan = &j.plan;
     const char *format = "npy", *rows = "concat", *from = "tok", *shard = "";
     int index = 0, parts = 0;
-    int64_t seq_length = 2048, vocab_size = 0;
+    int64_t seq_length = 2048, vocab_size = 0, programs = 1;
     struct flag flags[] = {
         {FLAG_TEXT, 'o', "out", &plan->out, "DIR",
          "where the dataset's own folder is made, which is printed; needed"},
@@ -423,8 +357,8 @@ int main(int argc, char **argv)
         {FLAG_CHOICE, 0, "dtype", &plan->dtype, "auto|u16|u32|i32",
          "of an id; auto is what the format's own writer takes. An id that does not fit is "
          "refused"},
-        {FLAG_CHOICE, 0, "from", &from, "tok|npy|megatron|nanogpt|llmc|datatrove",
-         "of the files read; other than tok they need --vocab-size"},
+        {FLAG_CHOICE, 0, "from", &from, "tok|npy|megatron|nanogpt|llmc|datatrove|mds",
+         "of the files read, of mds the shards; other than tok they need --vocab-size"},
         {FLAG_INT, 0, "vocab-size", &vocab_size, "N", "with --from: every id is below"},
         {FLAG_INT, 0, "eod", &j.from.eod, "ID",
          "with --from: ends a document (nanogpt, 50256 unless given), begins one (llmc, likewise;\n"
@@ -443,6 +377,9 @@ int main(int argc, char **argv)
          "order, at once, on any machines that see the folder; none waits for another. Whoever\n"
          "ends last names the files and writes the manifest. A part that is whole is left alone,\n"
          "one that was killed is run again. The bytes do not depend on N"},
+        {FLAG_INT, 'j', "jobs", &programs, "N",
+         "N processes write parts of the arrays as --shard does, in the memory of one; 0: one a\n"
+         "processor. Only .npy of .tok files, end to end, is written so; else it is one process"},
         {FLAG_SIZE, 'm', "memory", &j.memory, "SIZE",
          "the program holds no more than this; the bytes written do not depend on it"},
         {FLAG_TEXT, 0, "tmp", &plan->tmp, "DIR",
@@ -514,15 +451,21 @@ int main(int argc, char **argv)
     }
     if (*shard && shard_parse(shard, &index, &parts))
         misuse("--shard=%s: expected I/N with I from 0 to N-1", shard);
-    if (parts && (plan->format != SINK_NPY || plan->best_fit || j.from.format || pipes || j.force ||
-                  *plan->tokenizer_pkl))
+    bool shared = plan->format == SINK_NPY && !plan->best_fit && !j.from.format && !pipes &&
+                  !*plan->tokenizer_pkl;
+    if (parts && (!shared || j.force))
         misuse("--shard writes .npy of .tok files end to end; --force and a pickle do not go with "
                "it");
+    if (programs < 0 || programs > 1024)
+        misuse("--jobs=%lld: expected 0 to 1024", (long long)programs);
+    if (programs == 0)
+        programs = sysconf(_SC_NPROCESSORS_ONLN);
+    shared &= parts || programs > 1;
     if (!plan->given)
         j.in[0] = (struct flag_list){(const char **)operands, count};
     writer_clean_on_signals();
 
-    int status = parts ? pack_shard(&j, index, parts) : pack(&j);
+    int status = shared ? pack_shared(&j, index, parts, parts ? 0 : (int)programs) : pack(&j);
     for (int i = 0; i < STREAMS; i++) {
         feed_close(&j.feed[i]);
         bestfit_close(&j.fit[i]);

@@ -202,18 +202,40 @@ static void leave(struct packer *d)
     d->dir = NULL;
 }
 
-int packer_remove_parts(const char *dir)
+/* Remove what is in dir and judged to be left over. */
+static int remove_if(const char *dir, bool (*left)(const char *name))
 {
     DIR *d = opendir(dir);
     if (!d)
         return fail("%s: %s", dir, strerror(errno));
-    for (struct dirent *e; (e = readdir(d));) {
-        const char *part = strstr(e->d_name, ".part.");
-        if (part && part[6] && strspn(part + 6, "0123456789") == strlen(part + 6))
+    for (struct dirent *e; (e = readdir(d));)
+        if (left(e->d_name))
             unlink(file_path(dir, e->d_name, ""));
-    }
     closedir(d);
     return 0;
+}
+
+static bool is_part(const char *name)
+{
+    const char *part = strstr(name, ".part.");
+    return part && part[6] && strspn(part + 6, "0123456789") == strlen(part + 6);
+}
+
+static bool is_shard(const char *name)
+{
+    size_t n = strlen(name);
+    return !strncmp(name, ".shard-", 7) || !strcmp(name, ".sharing") ||
+           (n > 7 && !strcmp(name + n - 7, ".shards"));
+}
+
+int packer_remove_parts(const char *dir)
+{
+    return remove_if(dir, is_part);
+}
+
+int packer_remove_shards(const char *dir)
+{
+    return remove_if(dir, is_shard);
 }
 
 static bool exists(const char *path)
@@ -261,7 +283,8 @@ int packer_open(struct packer *d, const struct packer_plan *plan, bool force)
             goto fail;
         }
     }
-    if (make_dirs(d->dir) || take_lock(d) || (d->unclean && packer_remove_parts(d->dir)))
+    if (make_dirs(d->dir) || take_lock(d) || packer_remove_shards(d->dir) ||
+        (d->unclean && packer_remove_parts(d->dir)))
         goto fail;
     return 0;
 fail:

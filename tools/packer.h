@@ -61,6 +61,9 @@ bool packer_stands(const struct packer_plan *plan, const char *dir);
 /* Remove what killed runs left: NAME.part.PID. Whoever calls holds the directory's lock. */
 must_check int packer_remove_parts(const char *dir);
 
+/* Likewise what programs left that wrote parts of it (shards.h). */
+must_check int packer_remove_shards(const char *dir);
+
 /* Make the directory and take it. 1: a whole dataset of the same sources and options stands there
    already and not force (said only where all sources are known); 0: go on; -1, also when something
    else stands there and not force, or another program works there. */

@@ -8,6 +8,7 @@
 #include "prove.h"
 #include "report.h"
 #include "source.h"
+#include "tok_block.h"
 #include "utf8.h"
 
 #include <inttypes.h>
@@ -162,6 +163,115 @@ int prove_origin(const char *dir, const struct manifest *m, const char *const *s
     part_close(&test);
     feed_close(&f);
     return status;
+}
+
+/* ---- a dataset alone ------------------------------------------------------------------------ */
+
+/* Of a document's ids as its stream stored them, which may have been narrower than here. */
+static uint64_t hash_of(const uint8_t *ids, uint64_t count, size_t item, size_t id_bytes,
+                        uint16_t **narrow, uint64_t *room)
+{
+    if (item == id_bytes)
+        return XXH3_64bits(ids, count * item);
+    if (count > *room) {
+        free(*narrow);
+        *room = count + count / 2;
+        *narrow = malloc(*room * sizeof **narrow);
+        if (!*narrow)
+            die("no memory for a document of %" PRIu64 " ids", count);
+    }
+    for (uint64_t i = 0; i < count; i++)
+        (*narrow)[i] = (uint16_t)le32(ids + 4 * i);
+    return XXH3_64bits(*narrow, count * id_bytes);
+}
+
+/* Hashes of all documents of a split to hashes[0 ..]. */
+static int hash_split(const char *dir, const char *split, size_t id_bytes, uint64_t documents,
+                      uint64_t *hashes)
+{
+    struct part s = {0};
+    uint16_t *narrow = NULL;
+    uint64_t room = 0, count;
+    struct progress shown;
+    int status = part_open(&s, dir, split);
+    size_t item = npy_item_bytes(s.ids.dtype);
+    if (!status && (item < id_bytes || s.offsets.count != documents + 1))
+        status = fail("%s: not the ids of %" PRIu64 " documents", s.path, documents);
+    progress_begin(&shown, "hashed", " documents", documents);
+    for (uint64_t i = 0; !status && i < documents; i++) {
+        const uint8_t *ids = part_document(&s, i, &count);
+        if (!ids)
+            status = fail("%s: document %" PRIu64 " lies outside the array", s.path, i);
+        else
+            hashes[i] = hash_of(ids, count, item, id_bytes, &narrow, &room);
+        progress_to(&shown, i + 1);
+    }
+    progress_end(&shown);
+    free(narrow);
+    part_close(&s);
+    return status;
+}
+
+/* Does the chain of hashes, taken by the order from place `place(d)`, end where the source's did?
+ */
+static bool same_chain(const uint64_t *hashes, const struct placing *o, uint64_t chain)
+{
+    struct tok_totals t = {0};
+    for (uint64_t d = 0; d < o->n; d++)
+        tok_totals_add(&t, hashes[placing_of(o, d)]);
+    return t.chain == chain;
+}
+
+int prove_chain(const char *dir, const struct manifest *m, struct proof *p)
+{
+    static const char *const splits[] = {"train", "validation", "test"};
+    const struct manifest_file *line[3];
+    uint64_t most = 0;
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s.npy", splits[i]);
+        line[i] = manifest_find(m, name);
+        if (!line[i])
+            return 0;
+        most = line[i]->source.documents > most ? line[i]->source.documents : most;
+    }
+    json_t *options = json_loads(line[0]->options, 0, NULL);
+    bool rows = json_object_get(options, "best_fit") != NULL;
+    json_decref(options);
+    if (rows)
+        return 0;
+    bool given = line[0]->seed < 0;
+    size_t id_bytes = tok_id_bytes(&(struct tok_meta){.vocab_size = line[0]->vocab_size});
+    uint64_t *hashes = malloc((most + 1) * sizeof *hashes);
+    int status = hashes ? 0 : fail("no memory for the hashes of %" PRIu64 " documents", most);
+    for (int i = 0; !status && i < (given ? 3 : 1); i++) {
+        const struct manifest_source *from = &line[i]->source;
+        uint64_t held_out = given ? 0 : line[2]->documents;
+        struct placing o = {0};
+        if (held_out + line[i]->documents != from->documents)
+            status = fail("%s: the splits have not as many documents as the source", dir);
+        if (!status && !given)
+            status = hash_split(dir, splits[2], id_bytes, held_out, hashes);
+        if (!status)
+            status = hash_split(dir, splits[i], id_bytes, line[i]->documents, hashes + held_out);
+        if (!status)
+            status = placing_begin(&o, given ? PLACING_SAME : PLACING_NUMPY,
+                                   given ? 0 : (uint64_t)line[i]->seed, from->documents);
+        if (!status && !same_chain(hashes, &o, from->chain))
+            status = fail("%s: the documents of %s, put back into their source's order%s, do not "
+                          "give its chain of hashes: some are lost, doubled, changed or misplaced",
+                          dir, given ? splits[i] : "train and test", given ? "" : " by the seed");
+        placing_end(&o);
+    }
+    free(hashes);
+    if (given)
+        snprintf(p->note, sizeof p->note, "every document of the sources once, in their order");
+    else
+        snprintf(p->note, sizeof p->note,
+                 "every document of the source once, in train or in test, in the order of seed "
+                 "%lld\tchain %016" PRIx64,
+                 (long long)line[0]->seed, line[0]->source.chain);
+    return status ? -1 : 1;
 }
 
 /* ---- back to text and to ids again -------------------------------------------------------- */

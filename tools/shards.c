@@ -86,9 +86,55 @@ static int mark_look(const struct shards *s, int index)
 /* What the parts leave when all is whole, also when the last was killed before it could. */
 static void sweep(const struct shards *s)
 {
-    for (int i = 0; i < s->count; i++)
-        unlink(mark_path(s, i));
+    if (packer_remove_shards(s->dir))
+        return; /* it stays in the way of nothing */
     unlink(path_of(s, ".packing", ""));
+}
+
+/* The lock that one ttt-pack has alone, or all that write parts have together. */
+static int lock_take(struct shards *s, int how)
+{
+    const char *path = path_of(s, ".packing", "");
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) + 1;
+    if (!s->lock)
+        return fail("%s: cannot be created: %s", path, strerror(errno));
+    if (flock(s->lock - 1, how | LOCK_NB) && errno == EWOULDBLOCK)
+        return fail("%s: another ttt-pack is writing this dataset now", s->dir);
+    return 0;
+}
+
+int shards_clear(const struct packer_plan *plan, int count, bool force)
+{
+    struct shards s = {.plan = plan, .count = count};
+    struct stat st;
+    s.dir = packer_path(plan);
+    int status = s.dir ? 0 : -1;
+    if (!status && !force && packer_stands(plan, s.dir))
+        status = 1;
+    if (!status)
+        status = make_dirs(s.dir) || lock_take(&s, LOCK_EX) ? -1 : 0;
+    if (!status && !stat(path_of(&s, MANIFEST_NAME, ""), &st)) {
+        if (!force)
+            status = fail("%s: holds a dataset of another source or with other options; --force "
+                          "replaces it",
+                          s.dir);
+        else if (unlink(path_of(&s, MANIFEST_NAME, "")))
+            status = fail("%s: %s", path_of(&s, MANIFEST_NAME, ""), strerror(errno));
+    }
+    bool mine = !force;
+    for (int i = 0; !status && i < count; i++)
+        mine &= mark_look(&s, i) >= 0;
+    for (int split = 0; !status && split < PACKER_SPLITS; split++) {
+        /* Files that have their names are of a run that was killed while it named them, or not
+           ours. */
+        const char *path = path_of(&s, packer_split_name[split], ".npy");
+        if (!stat(path, &st) && !force && mark_look(&s, 0) != 1)
+            status = fail("%s: exists already; --force replaces it", path);
+    }
+    if (!status && !mine)
+        status = packer_remove_shards(s.dir);
+    shards_close(&s);
+    return status;
 }
 
 int shards_open(struct shards *s, const struct packer_plan *plan, int index, int count)
@@ -105,6 +151,8 @@ int shards_open(struct shards *s, const struct packer_plan *plan, int index, int
         status = fail("%s: holds a dataset of another source or with other options", s->dir);
     if (!status)
         status = make_dirs(s->dir);
+    if (!status)
+        status = lock_take(s, LOCK_SH);
     for (int i = 0; !status && i < count; i++)
         status = mark_look(s, i) < 0 ? -1 : 0;
     if (!status)
@@ -122,6 +170,8 @@ void shards_close(struct shards *s)
                 close(p->fd - 1);
             free(p->held);
         }
+    if (s->lock)
+        close(s->lock - 1);
     free(s->dir);
     *s = (struct shards){0};
 }
@@ -294,7 +344,7 @@ static int finish(struct shards *s)
 int shards_finish(struct shards *s, int *missing)
 {
     *missing = 0;
-    const char *path = path_of(s, ".packing", "");
+    const char *path = path_of(s, ".sharing", "");
     int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (lock < 0 || flock(lock, LOCK_EX))
         return fail("%s: %s", path, strerror(errno));

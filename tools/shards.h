@@ -23,6 +23,7 @@ struct shards_span {
 struct shards {
     const struct packer_plan *plan; /* borrowed */
     char *dir;                      /* owned */
+    int lock;                       /* plus one: shared by all that write parts */
     int index, count;
     enum npy_dtype dtype;
     struct shards_span ids[PACKER_SPLITS], offsets[PACKER_SPLITS];
@@ -32,6 +33,10 @@ struct shards {
 /* 0: go on; 1: the dataset is whole; 2: this part is done; -1: also when other parts were made of
    something else. */
 must_check int shards_open(struct shards *s, const struct packer_plan *plan, int index, int count);
+/* Before all of `count` parts are written here: what parts of another number or another make left
+   is removed, unless a program is at work there. 1: the dataset is whole and not force; -1 also
+   when another dataset stands there and not force. */
+must_check int shards_clear(const struct packer_plan *plan, int count, bool force);
 void shards_close(struct shards *s); /* harmless when closed */
 
 /* Begin this part of a split of so many tokens and documents in all: it begins with document

@@ -172,7 +172,7 @@ static void verify_dataset(const char *dir)
     struct manifest m;
     struct proof p;
     char *path = join(dir, MANIFEST_NAME);
-    int status = manifest_read(&m, path);
+    int status = manifest_read(&m, path), bad_before = bad_things;
     for (size_t i = 0; !status && i < m.count; i++) {
         char *file = join(dir, m.files[i].path);
         judge(file, prove_line(&m.files[i], file, &p), &p);
@@ -184,6 +184,9 @@ static void verify_dataset(const char *dir)
         snprintf(p.note, sizeof p.note, "%zu files\t%s\ttokenizer %s", m.count,
                  m.files[0].tokenizer_name, m.files[0].tokenizer.hex);
     judge(path, status, &p);
+    int chained = status || bad_things > bad_before ? 0 : prove_chain(dir, &m, &p);
+    if (chained)
+        judge(dir, chained < 0 ? -1 : 0, &p);
     for (int i = 0; !status && i < 3; i++) {
         char npy[32];
         snprintf(npy, sizeof npy, "%s.npy", split_names[i]);
@@ -385,8 +388,9 @@ int main(int argc, char **argv)
             "input), .npy arrays of ids, dataset directories, checkpoints, safetensors, "
             "manifests,\n"
             "and all of these below a folder. Checked are headers, sizes, checksums, every id,\n"
-            "counts, offsets, the split, and that all of a dataset has one origin. One line a "
-            "file\n"
+            "counts, offsets, the split, and that all of a dataset has one origin: its documents,\n"
+            "put back into the source's order by the seed, give the source's hashes (12 bytes of\n"
+            "memory a document). One line a file\n"
             "on standard output; one sentence for each bad thing, and exit status 1.",
         .examples = "ttt-verify corpus.tok data\n"
                     "ttt-verify --vocab-size 32000 downloaded/train.npy && echo good",

@@ -203,6 +203,24 @@ rm -rf v
 for i in 0 1 2; do ttt-pack -q -o v --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok --shard $i/3 >/dev/null; done
 expect "shards: given splits" diff -r -x manifest.jsonl v g
 
+for n in 2 3 0; do
+    expect "--jobs $n: the same bytes" bash -c 'rm -rf j; ttt-pack -q -j $0 -o j --tokenizer-name small --val-ratio 0.1 a.tok >/dev/null && diff -r u j' $n
+done
+expect "--jobs: again says so" bash -c 'ttt-pack -j 2 -o j --tokenizer-name small --val-ratio 0.1 a.tok 2>&1 >/dev/null | grep -q "left alone"'
+refuse "--jobs: another source" 1 "--force" ttt-pack -j 2 -o j --tokenizer-name small --val-ratio 0.1 s5.tok
+expect "--jobs --force replaces it" bash -c 'ttt-pack -q -j 2 --force -o j --tokenizer-name small --val-ratio 0.1 s5.tok >/dev/null && ttt-verify -q j && ! diff -rq u j >/dev/null'
+expect "--jobs: given splits, in little memory" bash -c 'ttt-pack -q -j 2 --memory 64M -o gj --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok >/dev/null && diff -r -x manifest.jsonl gj g'
+cp blocks.tok hurt.tok
+flip hurt.tok $(($(stat -c%s hurt.tok) - 100000))
+ttt-pack -j 2 -o jh --tokenizer-name small hurt.tok >out.txt 2>err.txt
+expect "--jobs: a damaged block is named" bash -c '[[ $? -eq 0 ]] && grep -q "hurt.tok: block .*checksum" err.txt && grep -q "processes failed" err.txt && [[ ! -s out.txt ]]'
+expect "--jobs: then with another number" bash -c 'ttt-pack -q -j 3 -o jh --tokenizer-name small blocks.tok >/dev/null && ttt-verify -q jh && [[ $(find jh -type f | wc -l) -eq 7 ]]'
+refuse "a flipped bit, in the memory and through files" 1 "checksum" ttt-pack -o x --tokenizer-name small hurt.tok
+mkdir -p "ls/${path#d/}"
+refuse "a part while another ttt-pack writes the whole" 1 'another ttt-pack' flock "ls/${path#d/}/.packing" "$bin/ttt-pack" -o ls --tokenizer-name small --shard 0/2 a.tok
+refuse "the whole while another writes a part" 1 'another ttt-pack' flock -s "ls/${path#d/}/.packing" "$bin/ttt-pack" -o ls --tokenizer-name small a.tok
+refuse "--jobs while another writes" 1 'another ttt-pack' flock "ls/${path#d/}/.packing" "$bin/ttt-pack" -j 2 -o ls --tokenizer-name small a.tok
+
 # Killed at random points and begun again: the same bytes as those of one quiet run.
 for round in 1 2 3 4 5 6; do
     rm -rf v
@@ -224,6 +242,15 @@ for round in 1 2 3 4 5 6; do
     wait $job 2>/dev/null
     ttt-pack -q -o c2 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null
     diff -r c2 quiet >/dev/null || break
+    rm -rf c3
+    (exec ttt-pack -q -j 3 -o c3 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>&1) &
+    job=$!
+    sleep 0.0$((RANDOM % 4))
+    kill -9 $job 2>/dev/null
+    wait $job 2>/dev/null
+    # Its processes end with it, but not in the same moment.
+    for _ in $(seq 40); do ttt-pack -q -j 2 -o c3 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>err.txt && break; sleep 0.05; done
+    diff -r c3 quiet >/dev/null || break
 done
 expect "killed and begun again, six times: the same bytes" test "$round" -eq 6
 
@@ -245,6 +272,7 @@ refuse "verify: nothing there" 1 "no dataset" bash -c 'mkdir -p nothing && ttt-v
 refuse "verify: another tokenizer" 1 "another tokenizer" ttt-verify --tokenizer corpus.jsonl a.tok
 expect "verify: this tokenizer" ttt-verify -q --tokenizer "$model" a.tok d
 
+expect "verify: the source's chain, from the dataset alone" bash -c 'ttt-verify d g | grep -c "every document of the source" | grep -qx 2'
 expect "verify: against the source, in its order" bash -c 'ttt-pack -q -o o --tokenizer-name small --val-ratio 0.02 a.tok >/dev/null && ttt-verify --source a.tok o | grep -q "300 compared"'
 refuse "verify: against another source" 1 "not made from s5.tok" ttt-verify -q --source s5.tok o
 expect "verify: tokenized again" bash -c 'ttt-verify --deep --tokenizer "$0" a.tok o | grep -c "documents the same, 0 cannot" | grep -qx 4' "$model"

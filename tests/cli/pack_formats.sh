@@ -49,7 +49,7 @@ refuse "megatron has no u32" 1 "no such ids" pack -o x --format megatron --dtype
 
 # ---- back again, whatever the format ---------------------------------------------------------------
 pack -o again --split-seed 5 --from npy --vocab-size 1024 "$npy/train.npy" >/dev/null
-for f in megatron:train.bin datatrove:train.ds llmc:train_000000.bin nanogpt:train.bin; do
+for f in megatron:train.bin datatrove:train.ds llmc:train_000000.bin nanogpt:train.bin mds:train/shard.00000.mds; do
     name=${f%:*} file=${f#*:} eod=2
     [[ $name == llmc ]] && eod=1
     # The empty text has no EOS: where only EOS marks ends it joins the next document.
@@ -60,9 +60,10 @@ for f in megatron:train.bin datatrove:train.ds llmc:train_000000.bin nanogpt:tra
         expect "$name: read, the same dataset" bash -c "cmp back-$name/*/train.npy again/*/train.npy && cmp back-$name/*/train.offsets again/*/train.offsets"
     fi
 done
+expect "tokens in and out are told" bash -c 'ttt-pack --tokenizer-name s -o told a.tok 2>&1 >/dev/null | grep -qE "^ttt-pack: ([0-9]+) tokens in = \1 out, none of padding"'
 refuse "ids above the vocabulary" 1 "not below the vocabulary of 100" pack -o x --from nanogpt --vocab-size 100 "$(<nanogpt.txt)/train.bin"
 refuse "a foreign vocabulary must be told" 2 "--vocab-size" pack -o x --from nanogpt "$(<nanogpt.txt)/train.bin"
-for f in megatron:train.idx datatrove:train.ds.index llmc:train_000000.bin; do
+for f in megatron:train.idx datatrove:train.ds.index llmc:train_000000.bin mds:train/shard.00000.mds; do
     name=${f%:*} file=${f#*:}
     rm -rf h && cp -r "$(<$name.txt)" h
     truncate -s -3 h/$file
