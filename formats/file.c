@@ -302,9 +302,7 @@ int writer_commit(struct writer *w)
     if (w->part) {
         if (!status && fsync(w->fd))
             status = fail("%s: %s", w->path, strerror(errno));
-        if (close(w->fd) && !status)
-            status = fail("%s: %s", w->path, strerror(errno));
-        w->fd = -1;
+        /* While its lock is held: another process must not find the part without its owner. */
         if (!status && rename(w->part, w->path))
             status = fail("%s: %s", w->path, strerror(errno));
         if (!status)

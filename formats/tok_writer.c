@@ -355,9 +355,9 @@ struct saved {
 
 int tok_writer_save(struct tok_writer *w, uint8_t **data, size_t *bytes)
 {
-    const struct tok_block_out *b = w->block;
+    struct tok_block_out *b = w->block;
     assert(!b->in_document);
-    if (writer_sync(&w->file))
+    if (worker_wait(&b->behind) || writer_sync(&w->file))
         return -1;
     struct saved s = {w->file.bytes, w->totals, b->documents, b->tokens,
                       b->pieces,     b->count,  b->continued};
@@ -431,6 +431,8 @@ int tok_writer_resume(struct tok_writer *w, const char *path, const struct tok_m
 
 void tok_writer_pause(struct tok_writer *w)
 {
+    if (w->block)
+        worker_close(&w->block->behind);
     writer_pause(&w->file);
     release(w);
 }

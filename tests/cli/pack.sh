@@ -120,6 +120,10 @@ expect "shuffle --order=numpy: another order, the same from a pipe" \
     bash -c 'cmp -s n5.tok n5piped.tok && ! cmp -s n5.tok s5.tok && ttt-peek n5.tok | grep -q "\"order\":\"numpy\""'
 refuse "shuffle: too little memory" 2 "24M" ttt-shuffle --seed 5 --memory 1M a.tok
 expect "shuffle: its seed is noted" bash -c 'ttt-peek s5.tok | grep -q "\"seed\":5"'
+flock_part() { : >"$1.part"; flock "$1.part" "${@:2}"; }
+refuse "shuffle: two with one output: the second is refused" 1 "twice.tok: another process is writing it" \
+    flock_part twice.tok "$bin/ttt-shuffle" --seed 5 -o twice.tok a.tok
+expect "shuffle: what a killed run left is no obstacle" bash -c 'echo junk >twice.tok.part && ttt-shuffle -q --seed 5 -o twice.tok a.tok && cmp twice.tok s5.tok && [[ ! -e twice.tok.part ]]'
 expect "shuffle in place" bash -c 'cp a.tok i.tok && ttt-shuffle -q --seed 5 -o i.tok i.tok && cmp i.tok s5.tok'
 expect "verify all of them" ttt-verify -q a.tok s5.tok s6.tok z5.tok
 expect "verify a pipe" bash -c 'ttt-verify -q - <z5.tok'
