@@ -168,7 +168,8 @@ static int block_write(void *self)
     return frame_put(j->w, f, payload);
 }
 
-static int block_flush(struct tok_writer *w, bool continues)
+/* last: nothing is filled meanwhile, so the thread would only be waited for. */
+static int block_flush(struct tok_writer *w, bool continues, bool last)
 {
     struct tok_block_out *b = w->block;
     if (b->pieces == 0)
@@ -196,9 +197,9 @@ static int block_flush(struct tok_writer *w, bool continues)
     b->continued = continues;
     b->filled = !b->filled;
     b->ids = b->raw[b->filled] + 4 * (size_t)w->meta.block_ids;
-    /* Most streams of one block have no second: no thread for those. */
-    return b->job.frame.sequence ? worker_give(&b->behind, block_write, &b->job)
-                                 : block_write(&b->job);
+    /* Most streams of one block have no second: no thread for those either. */
+    return last || !b->job.frame.sequence ? block_write(&b->job)
+                                          : worker_give(&b->behind, block_write, &b->job);
 }
 
 static void piece_begin(struct tok_block_out *b)
@@ -211,7 +212,7 @@ int tok_writer_begin(struct tok_writer *w)
     struct tok_block_out *b = w->block;
     assert(!b->in_document);
     if (b->count == w->meta.block_ids || b->pieces == w->meta.block_ids)
-        if (block_flush(w, false))
+        if (block_flush(w, false, false))
             return -1;
     piece_begin(b);
     b->in_document = true;
@@ -244,7 +245,7 @@ static uint8_t *room_for_ids(struct tok_writer *w, size_t *room)
 {
     struct tok_block_out *b = w->block;
     if (b->count == w->meta.block_ids) {
-        if (block_flush(w, true))
+        if (block_flush(w, true, false))
             return NULL;
         piece_begin(b);
     }
@@ -317,7 +318,7 @@ int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t count)
 static int finish_put(struct tok_writer *w)
 {
     assert(!w->block->in_document);
-    if (block_flush(w, false) || worker_wait(&w->block->behind))
+    if (block_flush(w, false, true) || worker_wait(&w->block->behind))
         return -1;
     uint8_t trailer[TOK_TRAILER_BYTES];
     tok_trailer_encode(&w->totals, w->file.bytes, trailer);

@@ -3,10 +3,14 @@
 
 #include "rejects.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { WARNED_REJECTS = 10 /* named on stderr when no file lists them */ };
 
@@ -86,6 +90,25 @@ static int take_facts(struct job *job, const json_t *facts, uint64_t *reject_byt
     return 0;
 }
 
+/* A run that was killed while it named its files: what has its name since the state was written
+   becomes a part again, to go on from. */
+static int take_back(const struct job *job, const char *path)
+{
+    struct stat state, named;
+    char *part;
+    if (asprintf(&part, "%s.part", path) < 0)
+        return fail("out of memory");
+    int status = 0;
+    if (access(part, F_OK) && !stat(path, &named) && !stat(job->keep.state, &state) &&
+        (named.st_ctim.tv_sec > state.st_mtim.tv_sec ||
+         (named.st_ctim.tv_sec == state.st_mtim.tv_sec &&
+          named.st_ctim.tv_nsec >= state.st_mtim.tv_nsec)) &&
+        rename(path, part))
+        status = fail("%s: %s", path, strerror(errno));
+    free(part);
+    return status;
+}
+
 static int open_writers(struct job *job, const uint8_t *data, size_t bytes, uint64_t reject_bytes)
 {
     int status =
@@ -117,7 +140,8 @@ int job_open(struct job *job)
     if (!job->out)
         return 0;
     int got = job->resumable ? keep_load(&job->keep, &facts, &data, &bytes) : 0;
-    if (got > 0 && take_facts(job, facts, &reject_bytes))
+    if (got > 0 && (take_facts(job, facts, &reject_bytes) || take_back(job, job->out) ||
+                    (job->rejects && take_back(job, job->rejects))))
         got = -1;
     if (got >= 0 && open_writers(job, data, bytes, reject_bytes))
         got = -1;
