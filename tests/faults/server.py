@@ -126,9 +126,11 @@ class Object:
     def crc64(self):
         return base64.b64encode(self.crc.to_bytes(4, "big")).decode()
 
-    def item(self, name):
+    def item(self, name, folder):
         item = {"kind": "storage#object", "name": name, "size": str(self.size),
                 "generation": str(self.generation), "metageneration": "1", "crc32c": self.crc64(),
+                "etag": f"e{self.generation}=", "mediaLink": f"{folder}/{urllib.parse.quote(name, safe='')}"
+                f"?generation={self.generation}&alt=media",
                 "updated": "2024-05-01T12:34:56.789Z", "timeCreated": "2024-05-01T12:34:56.789Z"}
         if self.no_crc:
             del item["crc32c"]
@@ -412,6 +414,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.object(bucket, name)
 
+    def folder(self, bucket):
+        scheme = "https" if "--tls" in sys.argv else "http"
+        return f"{scheme}://{self.headers['Host']}/download/storage/v1/b/{bucket}/o"
+
     def listing(self, bucket, options):
         prefix, delimiter = self.query.get("prefix", ""), self.query.get("delimiter", "")
         page = int(options.get("page", 1000))
@@ -431,7 +437,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             shown = entries[start:start + page]
             with LOCK:
-                items = [OBJECTS[bucket, n].item(n) for kind, n in shown if kind == "item"]
+                items = [OBJECTS[bucket, n].item(n, self.folder(bucket)) for kind, n in shown if kind == "item"]
             folders = [n for kind, n in shown if kind == "folder"]
             if items:
                 out["items"] = items
@@ -451,7 +457,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self.query.get("generation", str(obj.generation)) != str(obj.generation):
             self.error(404, "notFound", f"No such object: {bucket}/{name}")
         elif self.query.get("alt") != "media":
-            self.answer(200, obj.item(name))
+            self.answer(200, obj.item(name, self.folder(bucket)))
         elif obj.gzip and "gzip" not in self.headers.get("Accept-Encoding", ""):
             self.answer(200, gzip.decompress(obj.read(0, obj.size)))
         else:
