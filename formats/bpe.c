@@ -299,6 +299,47 @@ static int index_merges(struct bpe *b, struct build *w)
     return 0;
 }
 
+/* The merges once more, as small as they can be. */
+static int narrow_merges(struct bpe *b, const struct build *w)
+{
+    bool fits = b->piece_count + w->codes < 65535;
+    for (size_t i = 0; i < w->pair_count; i++)
+        fits = fits && w->pairs[i].rank < 65535;
+    if (!fits)
+        return 0;
+    struct narrow_table *t = &b->narrow;
+    t->bits = table_bits(w->pair_count);
+    size_t mask = ((size_t)1 << t->bits) - 1;
+    t->slots = malloc(sizeof *t->slots << t->bits);
+    t->maybe = calloc((size_t)1 << MAYBE_BITS >> 6, sizeof *t->maybe);
+    if (!t->slots || !t->maybe)
+        return out_of_memory();
+    memset(t->slots, 0xFF, sizeof *t->slots << t->bits);
+    for (size_t i = 0; i < w->pair_count; i++) {
+        const struct pair *p = &w->pairs[i];
+        uint32_t key = p->left << 16 | p->right;
+        uint64_t hash = key * 0x9E3779B97F4A7C15u, bit = hash >> (64 - MAYBE_BITS);
+        size_t at = hash >> (64 - t->bits);
+        t->maybe[bit >> 6] |= (uint64_t)1 << (bit & 63);
+        while (t->slots[at] != UINT64_MAX)
+            at = (at + 1) & mask;
+        t->slots[at] = (uint64_t)key << 32 | p->rank << 16 | p->piece;
+    }
+    return 0;
+}
+
+static int ascii_merges(struct bpe *b)
+{
+    b->ascii = malloc(sizeof *b->ascii * 128);
+    if (!b->ascii)
+        return out_of_memory();
+    for (uint32_t x = 0; x < 128; x++)
+        for (uint32_t y = 0; y < 128; y++)
+            b->ascii[x][y] =
+                bpe_merged(b, *char_at(b, x) & CHAR_SYMBOL, *char_at(b, y) & CHAR_SYMBOL);
+    return 0;
+}
+
 int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count, const uint8_t *text,
              const struct bpe_merge *merges, size_t merge_count)
 {
@@ -306,7 +347,7 @@ int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count, const ui
     struct build w = {.pieces = pieces, .text = text, .count = count};
     int bad = index_spellings(&w) || rank_scores(&w) || read_chars(b, &w) ||
               (merges ? take_merges(&w, merges, merge_count) : find_merges(b, &w)) ||
-              index_merges(b, &w);
+              index_merges(b, &w) || narrow_merges(b, &w) || ascii_merges(b);
     free(w.by_text);
     free(w.rank);
     free(w.pairs);
@@ -323,5 +364,8 @@ void bpe_close(struct bpe *b)
     free(b->codes);
     free(b->joins.slots);
     free(b->merges.slots);
+    free(b->narrow.slots);
+    free(b->narrow.maybe);
+    free(b->ascii);
     *b = (struct bpe){0};
 }

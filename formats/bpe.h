@@ -41,6 +41,21 @@ struct pair_table {
     unsigned bits;
 };
 
+/* The same in 8 bytes, where symbols and ranks are below 65535: left, right, rank, piece from the
+   top down, all ones when empty. Merges are looked up where nothing is remembered, and half the
+   bytes are half the misses of the processor's caches. */
+struct narrow_table {
+    uint64_t *slots; /* [1 << bits], owned; NULL: there are too many symbols */
+    uint64_t *maybe; /* [1 << MAYBE_BITS bits], owned: the hashes that occur, for most do not */
+    unsigned bits;
+};
+#define MAYBE_BITS 20
+
+/* What two neighbours merge into; rank RANK_NONE: nothing. */
+struct bpe_result {
+    uint32_t rank, piece;
+};
+
 #define BLANK_MARK    0x2581u    /* how models write a blank */
 #define CHAR_LEFT     (1u << 31) /* stands before another character inside some piece */
 #define CHAR_RIGHT    (1u << 30) /* stands after one */
@@ -59,6 +74,8 @@ struct bpe {
     uint64_t ascii_joins[128][2]; /* bit y of row x: some piece holds x y */
     struct pair_table joins;      /* the same for the other characters */
     struct pair_table merges;     /* of symbols */
+    struct narrow_table narrow;   /* the same merges again, if they fit */
+    struct bpe_result (*ascii)[128]; /* [128], owned: what two ASCII characters merge into */
 };
 
 /* Two pieces that merge into the piece spelled like both. */
@@ -88,6 +105,28 @@ static inline const struct pair *pair_find(const struct pair_table *t, uint32_t 
             return s;
         if (s->left == UINT32_MAX)
             return NULL;
+    }
+}
+
+static inline struct bpe_result bpe_merged(const struct bpe *b, uint32_t left, uint32_t right)
+{
+    const struct bpe_result none = {RANK_NONE, 0};
+    if (!b->narrow.slots) {
+        const struct pair *p = pair_find(&b->merges, left, right);
+        return p ? (struct bpe_result){p->rank, p->piece} : none;
+    }
+    uint32_t key = left << 16 | right;
+    uint64_t hash = key * 0x9E3779B97F4A7C15u, bit = hash >> (64 - MAYBE_BITS);
+    if (!(b->narrow.maybe[bit >> 6] >> (bit & 63) & 1))
+        return none;
+    size_t mask = ((size_t)1 << b->narrow.bits) - 1;
+    size_t at = hash >> (64 - b->narrow.bits);
+    for (;; at = (at + 1) & mask) {
+        uint64_t s = b->narrow.slots[at];
+        if (s == UINT64_MAX)
+            return none;
+        if (s >> 32 == key)
+            return (struct bpe_result){s >> 16 & 0xFFFF, s & 0xFFFF};
     }
 }
 

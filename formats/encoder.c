@@ -65,6 +65,47 @@ static inline uint32_t next_code(const uint8_t **p, const uint8_t *end)
     return code == BLANK_MARK ? ' ' : code;
 }
 
+/* Append what is left of a stretch of symbols. */
+static int append_symbols(const struct tokenizer *t, const uint32_t *symbols, size_t count,
+                          struct ids *out)
+{
+    if (make_room(out, count))
+        return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (symbols[i] < t->vocab_size)
+            append(out, symbols[i]);
+        else if (append_unknown(t, t->bpe.codes[symbols[i] - t->vocab_size], 0, out))
+            return -1;
+    }
+    return 0;
+}
+
+/* A segment of at most MERGER_SHORT characters, its dummy blank among them. */
+static int merge_short(const struct tokenizer *t, bool blank, const uint8_t *text, size_t bytes,
+                       struct ids *out)
+{
+    const struct bpe *b = &t->bpe;
+    const uint8_t *p = text, *end = text + bytes;
+    uint32_t symbols[MERGER_SHORT], before = ' ', code = ' ';
+    struct bpe_result pairs[MERGER_SHORT];
+    size_t count = 0;
+    if (blank)
+        symbols[count++] = bpe_char(b, ' ') & CHAR_SYMBOL;
+    for (; p < end; before = code) {
+        code = next_code(&p, end);
+        symbols[count] = bpe_char(b, code) & CHAR_SYMBOL;
+        if (count > 0)
+            pairs[count - 1] = (before | code) < 128
+                                   ? b->ascii[before][code]
+                                   : bpe_merged(b, symbols[count - 1], symbols[count]);
+        count++;
+    }
+    /* A character that no piece holds joins no other: it is a segment of its own. */
+    if (symbols[0] == NO_SYMBOL)
+        return append_unknown(t, code, bytes ? text[0] : 0, out);
+    return append_symbols(t, symbols, merger_short(b, symbols, pairs, count), out);
+}
+
 /* Append the ids of text, which holds no place to cut, after a dummy blank if there is one. */
 static int merge_segment(struct encoder *e, bool blank, const uint8_t *text, size_t bytes,
                          struct ids *out)
@@ -73,52 +114,21 @@ static int merge_segment(struct encoder *e, bool blank, const uint8_t *text, siz
     const uint8_t *p = text, *end = text + bytes;
     struct merger *m = &e->merger;
     size_t count = 0;
-    if (blank) {
-        if (merger_room(m, 1))
-            return -1;
+    if (bytes + blank <= MERGER_SHORT)
+        return merge_short(t, blank, text, bytes, out);
+    if (merger_room(m, 1))
+        return -1;
+    if (blank)
         m->symbols[count++] = bpe_char(&t->bpe, ' ') & CHAR_SYMBOL;
-    }
-    uint32_t code = ' ';
     while (p < end) {
-        code = next_code(&p, end);
+        uint32_t code = next_code(&p, end);
         if (count == m->symbol_room && merger_room(m, count + 1))
             return -1;
         m->symbols[count++] = bpe_char(&t->bpe, code) & CHAR_SYMBOL;
     }
-    /* A character that no piece holds joins no other: it is a segment of its own. */
-    if (m->symbols[0] == NO_SYMBOL)
-        return append_unknown(t, code, bytes ? text[0] : 0, out);
-    if (merger_run(m, &t->bpe, &count) || make_room(out, count))
+    if (merger_run(m, &t->bpe, &count) || append_symbols(t, m->symbols, count, out))
         return -1;
-    for (size_t i = 0; i < count; i++) {
-        uint32_t symbol = m->symbols[i];
-        if (symbol < t->vocab_size)
-            append(out, symbol);
-        else if (append_unknown(t, t->bpe.codes[symbol - t->vocab_size], 0, out))
-            return -1;
-    }
     merger_trim(m);
-    return 0;
-}
-
-/* The same from memory, or for it. */
-always_inline int recall(struct encoder *e, struct segments *cache, unsigned words,
-                         const uint8_t *text, size_t bytes, const uint8_t *end, struct ids *out)
-{
-    uint64_t key[SEGMENT_WORDS_MAX];
-    segments_key(key, words, text, bytes, end);
-    uint64_t *set = segments_set(cache, key, words);
-    if (make_room(out, segments_ids(words)))
-        return -1;
-    size_t count;
-    if (segments_find(cache, set, key, words, out->id + out->count, &count)) {
-        out->count += count;
-        return 0;
-    }
-    size_t before = out->count;
-    if (merge_segment(e, false, text, bytes, out))
-        return -1;
-    segments_put(cache, set, key, words, out->id + before, out->count - before);
     return 0;
 }
 
@@ -135,6 +145,103 @@ static inline const uint8_t *segment_end(const struct bpe *b, uint32_t last, con
         p = next;
     }
     return p;
+}
+
+/* ---- segments on their way ------------------------------------------------------------------ */
+
+/* A segment that is cut off, and where memory would know it: AHEAD of them are cut before the first
+   is looked up, so that the memory's answers arrive together. */
+struct cut {
+    const uint8_t *text;
+    size_t bytes;
+    uint32_t symbol; /* a single character that is a piece, else NO_SYMBOL */
+    uint64_t *set;
+    uint64_t key[2]; /* of a short one */
+};
+
+#define AHEAD 16
+
+always_inline uint64_t *find_set(struct segments *cache, unsigned words, const struct cut *c,
+                                 const uint8_t *end)
+{
+    uint64_t key[SEGMENT_WORDS_MAX];
+    segments_key(key, words, c->text, c->bytes, end);
+    return segments_set(cache, key, words);
+}
+
+/* Cut the next segment off at *p, and have its place in memory fetched. */
+static inline void cut_next(struct encoder *e, struct cut *c, const uint8_t **p, const uint8_t *end)
+{
+    const struct bpe *b = &e->t->bpe;
+    c->text = *p;
+    uint32_t code = next_code(p, end);
+    const uint8_t *first = *p;
+    *p = segment_end(b, code, first, end);
+    c->bytes = (size_t)(*p - c->text);
+    c->symbol = NO_SYMBOL;
+    c->set = NULL;
+    if (*p == first) {
+        c->symbol = bpe_char(b, code) & CHAR_SYMBOL;
+        if (c->symbol < e->t->vocab_size)
+            return;
+        c->symbol = NO_SYMBOL;
+    }
+    if (c->bytes <= segments_bytes(2)) {
+        segments_key(c->key, 2, c->text, c->bytes, end);
+        c->set = segments_set(&e->cache[0], c->key, 2);
+    } else if (c->bytes <= segments_bytes(4))
+        c->set = find_set(&e->cache[1], 4, c, end);
+    else if (c->bytes <= segments_bytes(8))
+        c->set = find_set(&e->cache[2], 8, c, end);
+    else
+        return;
+    __builtin_prefetch(c->set);
+    if (c->bytes > segments_bytes(2))
+        __builtin_prefetch(c->set + 8);
+}
+
+/* Append the segment's ids, from memory or for it. */
+always_inline int recall(struct encoder *e, struct segments *cache, unsigned words,
+                         const struct cut *c, const uint64_t *key, struct ids *out)
+{
+    size_t count;
+    if (segments_find(cache, c->set, key, words, out->id + out->count, &count)) {
+        out->count += count;
+        return 0;
+    }
+    size_t before = out->count;
+    if (merge_segment(e, false, c->text, c->bytes, out))
+        return -1;
+    segments_put(cache, c->set, key, words, out->id + before, out->count - before);
+    return make_room(out, AHEAD * segments_ids(SEGMENT_WORDS_MAX));
+}
+
+always_inline int recall_long(struct encoder *e, struct segments *cache, unsigned words,
+                              const struct cut *c, const uint8_t *end, struct ids *out)
+{
+    uint64_t key[SEGMENT_WORDS_MAX];
+    segments_key(key, words, c->text, c->bytes, end);
+    return recall(e, cache, words, c, key, out);
+}
+
+/* `end` is where reading must end. There is room for what memory may give for AHEAD segments. */
+static inline int append_cut(struct encoder *e, const struct cut *c, const uint8_t *end,
+                             struct ids *out)
+{
+    if (c->symbol != NO_SYMBOL) {
+        out->id[out->count++] = c->symbol;
+        return 0;
+    }
+    if (c->bytes <= segments_bytes(2))
+        return recall(e, &e->cache[0], 2, c, c->key, out);
+    if (c->bytes <= segments_bytes(4))
+        return recall_long(e, &e->cache[1], 4, c, end, out);
+    if (c->bytes <= segments_bytes(8))
+        return recall_long(e, &e->cache[2], 8, c, end, out);
+    return merge_segment(e, false, c->text, c->bytes, out) ||
+                   make_room(out, AHEAD * segments_ids(SEGMENT_WORDS_MAX))
+               ? -1
+               : 0;
 }
 
 /* ---- a text ------------------------------------------------------------------------------- */
@@ -160,26 +267,16 @@ static int encode_cuts(struct encoder *e, bool blank, const uint8_t *text, size_
         if (merge_segment(e, true, text, (size_t)(p - text), out))
             return -1;
     }
+    struct cut cuts[AHEAD];
     while (p < end) {
-        const uint8_t *begin = p;
-        uint32_t code = next_code(&p, end);
-        const uint8_t *first = p;
-        p = segment_end(&t->bpe, code, p, end);
-        size_t n = (size_t)(p - begin);
-        uint32_t symbol = bpe_char(&t->bpe, code) & CHAR_SYMBOL;
-        int bad;
-        if (p == first && symbol < t->vocab_size)
-            bad = append(out, symbol);
-        else if (n <= segments_bytes(2))
-            bad = recall(e, &e->cache[0], 2, begin, n, end, out);
-        else if (n <= segments_bytes(4))
-            bad = recall(e, &e->cache[1], 4, begin, n, end, out);
-        else if (n <= segments_bytes(8))
-            bad = recall(e, &e->cache[2], 8, begin, n, end, out);
-        else
-            bad = merge_segment(e, false, begin, n, out);
-        if (bad)
+        size_t count = 0;
+        while (count < AHEAD && p < end)
+            cut_next(e, &cuts[count++], &p, end);
+        if (make_room(out, AHEAD * segments_ids(SEGMENT_WORDS_MAX)))
             return -1;
+        for (size_t i = 0; i < count; i++)
+            if (append_cut(e, &cuts[i], end, out))
+                return -1;
     }
     return 0;
 }
@@ -274,15 +371,30 @@ static bool opens_special(const struct tokenizer *t, uint8_t c)
     return false;
 }
 
+/* The next byte from p on that a special name begins with, or end. */
+static const uint8_t *next_opening(const bool *opens, int only, const uint8_t *p,
+                                   const uint8_t *end)
+{
+    if (only >= 0) {
+        p = memchr(p, only, (size_t)(end - p));
+        return p ? p : end;
+    }
+    while (p < end && !opens[*p])
+        p++;
+    return p;
+}
+
 static int encode_literal(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
 {
-    const uint8_t *end = text + bytes, *part = text;
+    const uint8_t *end = text + bytes, *part = text, *p = text;
     bool opens[256];
+    int openings = 0, only = -1; /* all names begin with the same byte, as a rule */
     for (int c = 0; c < 256; c++)
-        opens[c] = opens_special(e->t, (uint8_t)c);
-    for (const uint8_t *p = text; p < end;) {
+        if ((opens[c] = opens_special(e->t, (uint8_t)c)))
+            only = openings++ ? -1 : c;
+    while ((p = next_opening(opens, only, p, end)) < end) {
         size_t n = 0;
-        uint32_t id = opens[*p] ? special_at(e->t, p, end, &n) : TOKENIZER_NONE;
+        uint32_t id = special_at(e->t, p, end, &n);
         if (id == TOKENIZER_NONE) {
             p++;
             continue;

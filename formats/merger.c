@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHORT        32
 #define FAN          16
 #define LEVELS       9 /* FAN ^ LEVELS is beyond LONGEST */
 #define LONGEST      ((size_t)INT32_MAX)
@@ -53,36 +52,56 @@ void merger_trim(struct merger *m)
 
 static int32_t rank_of(const struct bpe *b, uint32_t left, uint32_t right)
 {
-    const struct pair *pair = pair_find(&b->merges, left, right);
-    return pair ? (int32_t)pair->rank : RANK_NONE;
+    return (int32_t)bpe_merged(b, left, right).rank;
 }
 
 /* ---- short -------------------------------------------------------------------------------- */
 
-static size_t run_short(uint32_t *symbols, const struct bpe *b, size_t count)
+/* A rank and a place in one number, so that the least is the leftmost of the best. */
+static inline uint64_t keyed(uint32_t rank, size_t place)
 {
-    int32_t rank[SHORT];
-    for (size_t i = 0; i + 1 < count; i++)
-        rank[i] = rank_of(b, symbols[i], symbols[i + 1]);
-    while (count > 1) {
-        size_t at = 0;
-        for (size_t i = 1; i + 1 < count; i++)
-            if (rank[i] < rank[at])
-                at = i;
-        if (rank[at] == RANK_NONE)
-            break;
-        symbols[at] = pair_find(&b->merges, symbols[at], symbols[at + 1])->piece;
-        count--;
-        for (size_t i = at + 1; i < count; i++) {
-            symbols[i] = symbols[i + 1];
-            rank[i - 1] = rank[i];
-        }
-        if (at > 0)
-            rank[at - 1] = rank_of(b, symbols[at - 1], symbols[at]);
-        if (at + 1 < count)
-            rank[at] = rank_of(b, symbols[at], symbols[at + 1]);
+    return rank == RANK_NONE ? UINT64_MAX : (uint64_t)rank << 8 | place;
+}
+
+static inline uint64_t least(const uint64_t *key, size_t count)
+{
+    uint64_t min = key[0];
+    for (size_t i = 1; i < count; i++)
+        min = key[i] < min ? key[i] : min;
+    return min;
+}
+
+size_t merger_short(const struct bpe *b, uint32_t *symbols, struct bpe_result *pairs, size_t count)
+{
+    uint64_t key[MERGER_SHORT], best;
+    uint8_t next[MERGER_SHORT], before[MERGER_SHORT];
+    if (count == 0)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        key[i] = i + 1 < count ? keyed(pairs[i].rank, i) : UINT64_MAX;
+        next[i] = (uint8_t)(i + 1);
+        before[i] = (uint8_t)(i - 1);
     }
-    return count;
+    while ((best = least(key, count)) != UINT64_MAX) {
+        size_t at = best & 0xFF, gone = next[at], right = next[gone];
+        symbols[at] = pairs[at].piece;
+        next[at] = (uint8_t)right;
+        key[gone] = key[at] = UINT64_MAX;
+        if (right < count) {
+            before[right] = (uint8_t)at;
+            pairs[at] = bpe_merged(b, symbols[at], symbols[right]);
+            key[at] = keyed(pairs[at].rank, at);
+        }
+        if (at > 0) {
+            size_t left = before[at];
+            pairs[left] = bpe_merged(b, symbols[left], symbols[at]);
+            key[left] = keyed(pairs[left].rank, left);
+        }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i = next[i])
+        symbols[kept++] = symbols[i];
+    return kept;
 }
 
 /* ---- long --------------------------------------------------------------------------------- */
@@ -196,9 +215,11 @@ static size_t live_before(const uint64_t *live, size_t at)
     return SIZE_MAX;
 }
 
-static int run_long(struct merger *m, const struct bpe *b, size_t *count)
+int merger_run(struct merger *m, const struct bpe *b, size_t *count)
 {
     size_t n = *count, at;
+    if (n == 0)
+        return 0;
     if (tree_room(m, n))
         return -1;
     uint32_t *symbols = m->symbols;
@@ -209,7 +230,7 @@ static int run_long(struct merger *m, const struct bpe *b, size_t *count)
     struct tree t = tree_build(m, b, n);
     while (tree_best(&t, &at) != RANK_NONE) {
         size_t gone = live_from(m->live, at + 1, n);
-        symbols[at] = pair_find(&b->merges, symbols[at], symbols[gone])->piece;
+        symbols[at] = bpe_merged(b, symbols[at], symbols[gone]).piece;
         m->live[gone / 64] &= ~((uint64_t)1 << (gone & 63));
         tree_set(&t, gone, RANK_NONE);
         size_t right = live_from(m->live, gone + 1, n), left = live_before(m->live, at);
@@ -222,13 +243,5 @@ static int run_long(struct merger *m, const struct bpe *b, size_t *count)
     for (size_t i = live_from(m->live, 0, n); i < n; i = live_from(m->live, i + 1, n))
         symbols[kept++] = symbols[i];
     *count = kept;
-    return 0;
-}
-
-int merger_run(struct merger *m, const struct bpe *b, size_t *count)
-{
-    if (*count > SHORT)
-        return run_long(m, b, count);
-    *count = run_short(m->symbols, b, *count);
     return 0;
 }

@@ -21,6 +21,12 @@ struct merger {
 /* Make room for `count` symbols; what is there is kept. */
 must_check int merger_room(struct merger *m, size_t count);
 
+/* A stretch of at most MERGER_SHORT symbols, which need no scratch: merges them in place and
+   returns how many are left. pairs[i] is what symbols i and i + 1 merge into, from bpe_merged, and
+   is overwritten. */
+#define MERGER_SHORT 32
+size_t merger_short(const struct bpe *b, uint32_t *symbols, struct bpe_result *pairs, size_t count);
+
 /* Merge symbols[0 .. *count) in place; *count becomes what is left. n log n at worst. */
 must_check int merger_run(struct merger *m, const struct bpe *b, size_t *count);
 

@@ -2,13 +2,18 @@
 #include "segments.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)1 << 21)
 
 int segments_open(struct segments *s, unsigned words, unsigned bits, bool narrow)
 {
-    size_t bytes = (size_t)32 * words << bits;
-    *s = (struct segments){.sets = aligned_alloc(64, bytes), .bits = bits, .narrow = narrow};
+    size_t bytes = (size_t)32 * words << bits, page = bytes < HUGE_PAGE ? 64 : HUGE_PAGE;
+    *s = (struct segments){.sets = aligned_alloc(page, bytes), .bits = bits, .narrow = narrow};
     if (!s->sets)
         return fail("no memory for a cache of %zu bytes", bytes);
+    if (page == HUGE_PAGE)
+        madvise(s->sets, bytes, MADV_HUGEPAGE); /* if there are none, it is only slower */
     memset(s->sets, 0, bytes);
     return 0;
 }

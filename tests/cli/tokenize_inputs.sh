@@ -48,7 +48,7 @@ for format in ustar pax gnu v7; do
     tar --format=$format -cf x.tar "${files[@]}" in/link.jsonl
     reads "tar, $format" "$all" x.tar
 done
-tar -czf unnamed in/deep/er "${files[@]}"
+tar --hard-dereference -czf unnamed in/deep/er "${files[@]}"
 reads 'tar.gz by its content, a folder in it' "\"seven\" $all" unnamed
 for packer in zstd xz bzip2 lz4; do
     command -v $packer >/dev/null || { skipped=$((skipped + 1)); echo "skip tar in $packer  no $packer here"; continue; }
