@@ -62,10 +62,12 @@ void matmul_f32(float *c, const real *a, const real *b, enum transpose t, int m,
 /* ---- vocabulary --------------------------------------------------------------------------- */
 
 /* embedding_fwd -- x[r][:] = table[ids[r]][:]
-     x [rows][width]; table [vocab][width]; ids [rows], each in 0..vocab-1 (the caller checked) */
+   A negative id makes a row of zeros: its row of the table is on another rank.
+     x [rows][width]; table [vocab][width]; ids [rows], each below vocab (the caller checked) */
 void embedding_fwd(real *x, const real *table, const int32_t *ids, int rows, int width);
 
-/* embedding_bwd -- dtable[ids[r]][:] += dx[r][:], rows of one id in ascending order. */
+/* embedding_bwd -- dtable[ids[r]][:] += dx[r][:], rows of one id in ascending order; those of
+   negative ids nowhere. */
 void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, int width,
                    int vocab);
 
@@ -325,6 +327,40 @@ void ttt_mlp_decode_begin(void *state, const struct ttt_params *p, const struct 
 void ttt_mlp_decode(real *out, void *state, const real *q, const real *k, const real *v,
                     const float *sigma, int position, const struct ttt_params *p,
                     const struct ttt_shape *s);
+
+/* ---- rows whose other columns are on other ranks ------------------------------------------- */
+
+/* Where mp splits a row, each rank sums over its part, the ranks add up (comm.h), and each goes on
+   with what all have found. width, vocab: this rank's columns; ranks: those that share a row, in
+   the order of their columns, of equal width. */
+
+/* layernorm_part_fwd -- layernorm_fwd of such rows.
+     layernorm_part_moments: moments[r] = (mean of the part, sum of squares about it)
+     y [rows][width]; moments [rows][2], and of all ranks [ranks][rows][2] */
+void layernorm_part_moments(float *moments, const real *x, int rows, int width);
+void layernorm_part_fwd(real *y, float *mean, float *inv_std, const real *x, const float *moments,
+                        const float *scale, const float *bias, int rows, int width, int ranks,
+                        float eps);
+
+/* layernorm_part_bwd -- layernorm_bwd of such rows.
+     layernorm_part_sums: sums[r] = (sum of u, sum of u * xh) over the part, u and xh as there
+     sums [rows][2], of all ranks added up for the backward; dx may be dy */
+void layernorm_part_sums(float *sums, const real *dy, const real *x, const float *mean,
+                         const float *inv_std, const float *scale, int rows, int width);
+void layernorm_part_bwd(real *dx, float *dscale, float *dbias, const real *dy, const real *x,
+                        const float *mean, const float *inv_std, const float *scale,
+                        const float *sums, int rows, int width, int ranks);
+
+/* cross_entropy_part -- cross_entropy of such rows.
+     cross_entropy_sums: sums[r] = (greatest logit here; sum of e^(logit - greatest) without the
+     target's; the target's logit; whether the target is the first greatest), of which the last two
+     are -infinity and 0 where the target is on another rank, and target[r] then is negative
+     sums [rows][4], of all ranks [ranks][rows][4] */
+void cross_entropy_sums(float *sums, const float *logits, const int32_t *target, int rows,
+                        int vocab);
+void cross_entropy_part(float *loss, float *correct, real *dlogits, const float *logits,
+                        const float *sums, const int32_t *target, const float *weight, int rows,
+                        int vocab, int ranks);
 
 /* ---- optimiser ---------------------------------------------------------------------------- */
 

@@ -64,10 +64,10 @@ static void project(struct mixer_attention_acts *a, const real *h, int first,
                     const struct mixer_attention_ids *ids, const struct params *p,
                     const struct config *c, const struct ttt_shape *s)
 {
-    int rows = s->batch * s->seq, width = s->heads * s->head_dim;
-    matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, width, 0);
-    matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, width, 0);
-    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, width, 0);
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
+    matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, full, 0);
+    matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, full, 0);
+    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, full, 0);
     turn(a->q, first, c, s, false);
     turn(a->k, first, c, s, false);
 }
@@ -97,12 +97,12 @@ void mixer_attention_bwd(real *dh, const real *dy, const real *h,
                          const struct mixer_attention_ids *ids, struct params *p,
                          const struct config *c, const struct ttt_shape *s)
 {
-    int rows = s->batch * s->seq, width = s->heads * s->head_dim;
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
     attention_bwd(t->dq, t->dk, t->dv, dy, a->y, a->lse, a->q, a->k, a->v, s->batch, s->seq,
                   s->heads, s->head_dim);
     turn(t->dq, 0, c, s, true);
     turn(t->dk, 0, c, s, true);
-    project_bwd(dh, t->dv, h, p, ids->wv, rows, width, 0);
-    project_bwd(dh, t->dq, h, p, ids->wq, rows, width, 1);
-    project_bwd(dh, t->dk, h, p, ids->wk, rows, width, 1);
+    project_bwd(dh, t->dv, h, p, ids->wv, rows, width, full, 0);
+    project_bwd(dh, t->dq, h, p, ids->wq, rows, width, full, 1);
+    project_bwd(dh, t->dk, h, p, ids->wk, rows, width, full, 1);
 }

@@ -1,6 +1,7 @@
 /* mixer_ttt.c -- the TTT mixer around its inner loop: projections, convolutions, positions, step
    sizes, inner loop, norm, gate. */
 #include "mixer_ttt.h"
+#include "comm.h"
 #include "device.h"
 #include "mixer_parts.h"
 #include "ttt_inner.h"
@@ -96,6 +97,8 @@ void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
     a->sigma = arena_take(from, line, sigma_bytes(s));
     a->mean = arena_take(from, line, rows);
     a->inv_std = arena_take(from, line, rows);
+    int mp = c->num_attention_heads / s->heads;
+    a->parts = mp > 1 ? arena_take(from, line, 2 * rows * (size_t)(mp + 1)) : NULL;
     a->kept = training ? arena_take(from, "inner states kept",
                                     sizeof(float) * ttt_inner_kept_floats(mlp, s))
                        : NULL;
@@ -119,15 +122,15 @@ void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
 
 /* q, k and v before positions; for the kinds with convolutions, u alone and v. */
 static void project(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
-                    const struct params *p, int rows, int width)
+                    const struct params *p, int rows, int width, int full)
 {
     if (a->u) {
-        matmul(a->u, h, param_work(p, ids->wq), NN, rows, width, width, 0);
+        matmul(a->u, h, param_work(p, ids->wq), NN, rows, width, full, 0);
     } else {
-        matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, width, 0);
-        matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, width, 0);
+        matmul(a->q, h, param_work(p, ids->wq), NN, rows, width, full, 0);
+        matmul(a->k, h, param_work(p, ids->wk), NN, rows, width, full, 0);
     }
-    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, width, 0);
+    matmul(a->v, h, param_work(p, ids->wv), NN, rows, width, full, 0);
 }
 
 /* Positions start again with every mini-batch. */
@@ -138,15 +141,47 @@ static void turn(real *x, int first, const struct config *c, const struct ttt_sh
          inverse);
 }
 
+/* Normalise what the inner loop wrote over the whole width, of which a rank has its heads'. */
+static void post_norm(struct mixer_ttt_acts *a, const struct mixer_ttt_ids *ids,
+                      const struct params *p, int rows, int width)
+{
+    const float *scale = param_master(p, ids->post_scale), *bias = param_master(p, ids->post_bias);
+    int mp = p->mesh.mp;
+    if (mp == 1) {
+        layernorm_fwd(a->normed, a->mean, a->inv_std, a->inner, scale, bias, rows, width, NORM_EPS);
+        return;
+    }
+    float *own = a->parts + 2 * (size_t)mp * rows;
+    layernorm_part_moments(own, a->inner, rows, width);
+    comm_wait(comm_all_gather(a->parts, own, 2 * (size_t)rows, COMM_F32, COMM_MP));
+    layernorm_part_fwd(a->normed, a->mean, a->inv_std, a->inner, a->parts, scale, bias, rows, width,
+                       mp, NORM_EPS);
+}
+
+static void post_norm_bwd(real *dy, struct mixer_ttt_acts *a, const struct mixer_ttt_ids *ids,
+                          struct params *p, int rows, int width)
+{
+    const float *scale = param_master(p, ids->post_scale);
+    float *dscale = param_grad(p, ids->post_scale), *dbias = param_grad(p, ids->post_bias);
+    int mp = p->mesh.mp;
+    if (mp == 1) {
+        layernorm_bwd(dy, dscale, dbias, dy, a->inner, a->mean, a->inv_std, scale, rows, width);
+        return;
+    }
+    layernorm_part_sums(a->parts, dy, a->inner, a->mean, a->inv_std, scale, rows, width);
+    comm_wait(comm_all_reduce(a->parts, 2 * (size_t)rows, COMM_F32, COMM_MP));
+    layernorm_part_bwd(dy, dscale, dbias, dy, a->inner, a->mean, a->inv_std, scale, a->parts, rows,
+                       width, mp);
+}
+
 /* From what the inner loop wrote to y. */
 static void norm_and_gate(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
-                          const struct params *p, int rows, int width)
+                          const struct params *p, int rows, int width, int full)
 {
-    layernorm_fwd(a->normed, a->mean, a->inv_std, a->inner, param_master(p, ids->post_scale),
-                  param_master(p, ids->post_bias), rows, width, NORM_EPS);
+    post_norm(a, ids, p, rows, width);
     if (!a->gate)
         return;
-    matmul(a->gate, h, param_work(p, ids->wg), NN, rows, width, width, 0);
+    matmul(a->gate, h, param_work(p, ids->wg), NN, rows, width, full, 0);
     gelu_gate_fwd(a->y, a->gate, a->normed, (size_t)rows * width);
 }
 
@@ -154,10 +189,10 @@ void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_t
                    const struct params *p, const struct config *c, const struct ttt_shape *s,
                    float *curves)
 {
-    int rows = s->batch * s->seq, width = s->heads * s->head_dim;
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
 
-    project(a, h, ids, p, rows, width);
+    project(a, h, ids, p, rows, width, full);
     if (a->u) {
         conv_fwd(a->q, a->u, param_master(p, ids->conv_q_kernel), param_master(p, ids->conv_q_bias),
                  NULL, s->batch, s->seq, width);
@@ -169,11 +204,11 @@ void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_t
     turn(a->q, 0, c, s, false);
     turn(a->k, 0, c, s, false);
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
-                 s->batch, s->seq, s->heads, width);
+                 s->batch, s->seq, s->heads, full);
     if (curves)
         ttt_inner_stats(curves + s->seq / s->mini_batch, a->k, a->v, a->sigma, &inner, s);
     ttt_inner_fwd(a->inner, a->kept, a->q, a->k, a->v, a->sigma, &inner, s);
-    norm_and_gate(a, h, ids, p, rows, width);
+    norm_and_gate(a, h, ids, p, rows, width, full);
 }
 
 /* ---- one token ---------------------------------------------------------------------------- */
@@ -207,10 +242,10 @@ void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const 
                     int position, const struct mixer_ttt_ids *ids, const struct params *p,
                     const struct config *c, const struct ttt_shape *s)
 {
-    int rows = s->batch, width = s->heads * s->head_dim;
+    int rows = s->batch, width = s->heads * s->head_dim, full = c->hidden_size;
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
 
-    project(a, h, ids, p, rows, width);
+    project(a, h, ids, p, rows, width, full);
     if (a->u) {
         conv_step(a->q, m->history_q, a->u, param_master(p, ids->conv_q_kernel),
                   param_master(p, ids->conv_q_bias), NULL, rows, width);
@@ -220,9 +255,9 @@ void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const 
     turn(a->q, position % s->mini_batch, c, s, false);
     turn(a->k, position % s->mini_batch, c, s, false);
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
-                 s->batch, 1, s->heads, width);
+                 s->batch, 1, s->heads, full);
     ttt_inner_decode(a->inner, m->inner, a->q, a->k, a->v, a->sigma, position, &inner, s);
-    norm_and_gate(a, h, ids, p, rows, width);
+    norm_and_gate(a, h, ids, p, rows, width, full);
 }
 
 /* ---- backward ----------------------------------------------------------------------------- */
@@ -231,32 +266,35 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
                    struct mixer_ttt_scratch *t, const struct mixer_ttt_ids *ids, struct params *p,
                    const struct config *c, const struct ttt_shape *s)
 {
-    int rows = s->batch * s->seq, width = s->heads * s->head_dim;
+    int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
     struct ttt_params dinner = mixer_ttt_params(ids, p, true);
 
     if (a->gate)
         gelu_gate_bwd(t->dgate, dy, dy, a->gate, a->normed, (size_t)rows * width);
-    layernorm_bwd(dy, param_grad(p, ids->post_scale), param_grad(p, ids->post_bias), dy, a->inner,
-                  a->mean, a->inv_std, param_master(p, ids->post_scale), rows, width);
+    post_norm_bwd(dy, a, ids, p, rows, width);
 
+    if (mesh_mp_rank(&p->mesh)) /* every head adds to it, whichever rank has them */
+        device_zero(dinner.token_idx, sizeof *dinner.token_idx * (size_t)s->mini_batch);
     ttt_inner_bwd(t->dq, t->dk, t->dv, t->dsigma, &dinner, dy, a->q, a->k, a->v, a->sigma, a->kept,
                   &inner, s);
+    if (p->mesh.mp > 1)
+        comm_wait(comm_all_reduce(dinner.token_idx, (size_t)s->mini_batch, COMM_F32, COMM_MP));
 
     turn(t->dq, 0, c, s, true);
     turn(t->dk, 0, c, s, true);
-    project_bwd(dh, t->dv, h, p, ids->wv, rows, width, 0);
+    project_bwd(dh, t->dv, h, p, ids->wv, rows, width, full, 0);
     if (!a->u) {
-        project_bwd(dh, t->dq, h, p, ids->wq, rows, width, 1);
-        project_bwd(dh, t->dk, h, p, ids->wk, rows, width, 1);
+        project_bwd(dh, t->dq, h, p, ids->wq, rows, width, full, 1);
+        project_bwd(dh, t->dk, h, p, ids->wk, rows, width, full, 1);
     } else {
         conv_bwd(t->du, param_grad(p, ids->conv_q_kernel), param_grad(p, ids->conv_q_bias), t->dq,
                  a->u, param_master(p, ids->conv_q_kernel), false, s->batch, s->seq, width);
         conv_bwd(t->du, param_grad(p, ids->conv_k_kernel), param_grad(p, ids->conv_k_bias), t->dk,
                  a->u, param_master(p, ids->conv_k_kernel), true, s->batch, s->seq, width);
-        project_bwd(dh, t->du, h, p, ids->wq, rows, width, 1);
-        project_bwd(dh, t->dgate, h, p, ids->wg, rows, width, 1);
+        project_bwd(dh, t->du, h, p, ids->wq, rows, width, full, 1);
+        project_bwd(dh, t->dgate, h, p, ids->wg, rows, width, full, 1);
     }
     ttt_gate_bwd(dh, param_grad(p, ids->lr_kernel), param_grad(p, ids->lr_bias), t->dsigma,
-                 a->sigma, h, param_master(p, ids->lr_kernel), s->batch, s->seq, s->heads, width);
+                 a->sigma, h, param_master(p, ids->lr_kernel), s->batch, s->seq, s->heads, full);
 }

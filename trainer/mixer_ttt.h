@@ -30,6 +30,7 @@ struct mixer_ttt_acts {
     real *y;
     float *sigma;          /* [batch][heads][seq] */
     float *mean, *inv_std; /* [rows], of post_norm */
+    float *parts;          /* [mp + 1][rows][2], sums of post_norm; NULL without mp */
     float *kept;           /* inner states, or NULL without a backward */
 };
 

@@ -1,5 +1,6 @@
 /* model.c -- the language model: embedding, blocks, head; forward and backward. */
 #include "model.h"
+#include "comm.h"
 #include "device.h"
 #include "kernels.h"
 
@@ -30,15 +31,23 @@ void model_find_block(struct block_ids *ids, const struct params *p, const struc
     mixer_find(&ids->mixer, p, c, l);
 }
 
+/* The sizes of a mixer: the heads are those of this rank. */
+static struct ttt_shape shape_of(const struct model *m, float ttt_lr_mult)
+{
+    struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, ttt_lr_mult);
+    s.heads /= m->params->mesh.mp;
+    return s;
+}
+
 /* Without a backward the stream is changed in place and norms share one array. */
 static void take_block(struct model *m, struct block_acts *a, struct arena *from)
 {
     static const char line[] = "activations";
     const struct config *c = &m->config;
-    struct ttt_shape s = mixer_ttt_shape(c, m->batch, m->seq, 1);
+    struct ttt_shape s = shape_of(m, 1);
     size_t column = sizeof(float) * (size_t)m->rows;
     size_t wide = sizeof(real) * (size_t)m->rows * c->hidden_size;
-    size_t inner = sizeof(real) * (size_t)m->rows * c->intermediate_size;
+    size_t inner = sizeof(real) * (size_t)m->rows * m->inner;
     bool keep = m->training;
 
     a->x = arena_take(from, line, wide);
@@ -59,9 +68,10 @@ static void take_block(struct model *m, struct block_acts *a, struct arena *from
 static void take_all(struct model *m, struct arena *from)
 {
     const struct config *c = &m->config;
-    struct ttt_shape s = mixer_ttt_shape(c, m->batch, m->seq, 1);
+    struct ttt_shape s = shape_of(m, 1);
     size_t rows = (size_t)m->rows, width = (size_t)c->hidden_size;
-    size_t chunk = (size_t)m->chunk_rows * c->vocab_size;
+    size_t chunk = (size_t)m->chunk_rows * m->vocab;
+    int mp = m->params->mesh.mp;
 
     m->input = arena_take(from, "tokens", sizeof *m->input * rows);
     m->target = arena_take(from, "tokens", sizeof *m->target * rows);
@@ -82,6 +92,9 @@ static void take_all(struct model *m, struct arena *from)
         m->curves = arena_take(from, "activations",
                                sizeof *m->curves * 4 * (size_t)(m->seq / c->mini_batch_size));
     m->logits = arena_take(from, "logits", sizeof(float) * chunk);
+    if (mp > 1)
+        m->sums =
+            arena_take(from, "logits", sizeof *m->sums * 4 * (size_t)(mp + 1) * m->chunk_rows);
     if (!m->training)
         return;
 
@@ -91,7 +104,7 @@ static void take_all(struct model *m, struct arena *from)
     m->dx = arena_take(from, scratch, sizeof(real) * rows * width);
     m->dh = arena_take(from, scratch, sizeof(real) * rows * width);
     m->dy = arena_take(from, scratch, sizeof(real) * rows * width);
-    m->dgated = arena_take(from, scratch, sizeof(real) * rows * c->intermediate_size);
+    m->dgated = arena_take(from, scratch, sizeof(real) * rows * m->inner);
     mixer_take_scratch(&m->mixer, c, &s, from);
 }
 
@@ -118,7 +131,9 @@ static int shape_model(struct model *m, const struct config *c, struct params *p
         return fail("a micro-batch of %d rows of %d tokens cannot be run", batch, seq);
     m->rows = batch * seq;
     m->training = training;
-    m->chunk_rows = chunk_of(m->rows, c->vocab_size);
+    m->inner = c->intermediate_size / p->mesh.mp;
+    m->vocab = c->vocab_size / p->mesh.mp;
+    m->chunk_rows = chunk_of(m->rows, m->vocab);
     size_t layers = (size_t)c->num_hidden_layers;
     m->ids = calloc(layers, sizeof *m->ids);
     m->acts = calloc(layers, sizeof *m->acts);
@@ -132,7 +147,7 @@ static int shape_model(struct model *m, const struct config *c, struct params *p
 
 static size_t workspace_bytes(const struct model *m)
 {
-    struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, 1);
+    struct ttt_shape s = shape_of(m, 1);
     return m->training ? mixer_workspace_bytes(&m->config, &s) : 0;
 }
 
@@ -151,6 +166,7 @@ int model_plan(struct plan *plan, const struct config *c, struct params *p, int 
     struct arena counted = {.plan = plan};
     take_all(&m, &counted);
     plan_add(plan, "workspace", workspace_bytes(&m));
+    shard_plan(plan, p, training);
     model_close(&m);
     return 0;
 }
@@ -178,7 +194,11 @@ int model_open(struct model *m, const struct config *c, struct params *p, int ba
     take_all(m, &taken);
     device_reserve(workspace_bytes(m));
     m->last = true;
-    return shard_open(&m->shard, p);
+    if (shard_open(&m->shard, p, training)) {
+        model_close(m);
+        return -1;
+    }
+    return 0;
 }
 
 void model_close(struct model *m)
@@ -193,10 +213,23 @@ void model_close(struct model *m)
 
 /* ---- forward ------------------------------------------------------------------------------ */
 
-static void copy(real *to, const real *from, const struct model *m)
+/* The stream goes on to where a part of it is added; along mp one rank alone passes it on, for the
+   ranks' streams are then added up. */
+static void pass_on(real *to, const real *from, const struct model *m)
 {
-    if (to != from)
-        device_copy(to, from, sizeof *to * (size_t)m->rows * m->config.hidden_size);
+    size_t bytes = sizeof *to * (size_t)m->rows * m->config.hidden_size;
+    if (mesh_mp_rank(&m->params->mesh))
+        device_zero(to, bytes);
+    else if (to != from)
+        device_copy(to, from, bytes);
+}
+
+/* Add up what the ranks along mp have of [rows][width]. */
+static void add_up(real *x, const struct model *m)
+{
+    size_t count = (size_t)m->rows * m->config.hidden_size;
+    if (m->params->mesh.mp > 1)
+        comm_wait(comm_all_reduce(x, count, COMM_REAL, COMM_MP));
 }
 
 static void rms_fwd(real *y, float *inv_rms, const real *x, int gain, const struct model *m)
@@ -212,7 +245,8 @@ static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_sha
     const struct params *p = m->params;
     const struct block_ids *w = &m->ids[l];
     struct block_acts *a = &m->acts[l];
-    int rows = m->rows, width = m->config.hidden_size, inner = m->config.intermediate_size;
+    int rows = m->rows, width = m->config.hidden_size, inner = m->inner;
+    int heads_width = width / p->mesh.mp;
 
     if (m->config.pre_conv) {
         rms_fwd(a->conv_in, a->rms_conv, a->x, w->conv_norm, m);
@@ -221,15 +255,17 @@ static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_sha
     }
     rms_fwd(a->h_mixer, a->rms_mixer, a->x_mixer, w->seq_norm, m);
     mixer_fwd(&a->mixer, a->h_mixer, &w->mixer, p, &m->config, s, curves);
-    copy(a->x_ffn, a->x_mixer, m);
-    matmul(a->x_ffn, a->mixer.y, param_work(p, w->wo), NN, rows, width, width, 1);
+    pass_on(a->x_ffn, a->x_mixer, m);
+    matmul(a->x_ffn, a->mixer.y, param_work(p, w->wo), NN, rows, width, heads_width, 1);
+    add_up(a->x_ffn, m);
 
     rms_fwd(a->h_ffn, a->rms_ffn, a->x_ffn, w->ffn_norm, m);
     matmul(a->w1_out, a->h_ffn, param_work(p, w->w1), NN, rows, inner, width, 0);
     matmul(a->w3_out, a->h_ffn, param_work(p, w->w3), NN, rows, inner, width, 0);
     swiglu_fwd(a->gated, a->w1_out, a->w3_out, (size_t)rows * inner);
-    copy(x_next, a->x_ffn, m);
+    pass_on(x_next, a->x_ffn, m);
     matmul(x_next, a->gated, param_work(p, w->w2), NN, rows, width, inner, 1);
+    add_up(x_next, m);
 }
 
 static void read_curves(struct model *m, int l, double share, double *curves)
@@ -244,13 +280,15 @@ static void read_curves(struct model *m, int l, double share, double *curves)
 static void forward(struct model *m, float ttt_lr_mult, double share, double *curves)
 {
     const struct params *p = m->params;
-    struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, ttt_lr_mult);
+    struct ttt_shape s = shape_of(m, ttt_lr_mult);
     int layers = m->config.num_hidden_layers;
     if (!m->curves)
         curves = NULL;
 
     embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->input, m->rows, m->config.hidden_size);
+    add_up(m->acts[0].x, m);
     for (int l = 0; l < layers; l++) {
+        shard_forward(&m->shard, l);
         block_fwd(m, l, l + 1 < layers ? m->acts[l + 1].x : m->x_out, &s,
                   curves ? m->curves : NULL);
         if (curves)
@@ -263,7 +301,7 @@ static void forward(struct model *m, float ttt_lr_mult, double share, double *cu
 static void head_fwd(struct model *m, int first, int count)
 {
     const struct params *p = m->params;
-    int width = m->config.hidden_size, vocab = m->config.vocab_size;
+    int width = m->config.hidden_size, vocab = m->vocab;
     const real *h = m->h_out + (size_t)first * width;
     if (m->lm_head < 0)
         matmul_f32(m->logits, h, param_work(p, m->wte), NT, count, vocab, width, 0);
@@ -277,7 +315,7 @@ static void head_fwd(struct model *m, int first, int count)
 static void head_bwd(struct model *m, int first, int count)
 {
     struct params *p = m->params;
-    int width = m->config.hidden_size, vocab = m->config.vocab_size;
+    int width = m->config.hidden_size, vocab = m->vocab;
     const real *h = m->h_out + (size_t)first * width;
     real *dh = m->dh + (size_t)first * width;
     if (m->lm_head < 0) {
@@ -302,7 +340,8 @@ static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
     struct params *p = m->params;
     const struct block_ids *w = &m->ids[l];
     struct block_acts *a = &m->acts[l];
-    int rows = m->rows, width = m->config.hidden_size, inner = m->config.intermediate_size;
+    int rows = m->rows, width = m->config.hidden_size, inner = m->inner;
+    int heads_width = width / p->mesh.mp;
     size_t count = (size_t)rows * inner;
 
     matmul(m->dgated, m->dx, param_work(p, w->w2), NT, rows, inner, width, 0);
@@ -313,11 +352,13 @@ static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
     matmul(m->dh, a->w3_out, param_work(p, w->w3), NT, rows, width, inner, 1);
     matmul_f32(param_grad(p, w->w1), a->h_ffn, a->w1_out, TN, width, inner, rows, 1);
     matmul_f32(param_grad(p, w->w3), a->h_ffn, a->w3_out, TN, width, inner, rows, 1);
+    add_up(m->dh, m);
     rms_bwd(m, m->dh, a->x_ffn, a->rms_ffn, w->ffn_norm);
 
-    matmul(m->dy, m->dx, param_work(p, w->wo), NT, rows, width, width, 0);
-    matmul_f32(param_grad(p, w->wo), a->mixer.y, m->dx, TN, width, width, rows, 1);
+    matmul(m->dy, m->dx, param_work(p, w->wo), NT, rows, heads_width, width, 0);
+    matmul_f32(param_grad(p, w->wo), a->mixer.y, m->dx, TN, heads_width, width, rows, 1);
     mixer_bwd(m->dh, m->dy, a->h_mixer, &a->mixer, &m->mixer, &w->mixer, p, &m->config, s);
+    add_up(m->dh, m);
     rms_bwd(m, m->dh, a->x_mixer, a->rms_mixer, w->seq_norm);
 
     if (m->config.pre_conv) {
@@ -332,6 +373,17 @@ static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
 void model_zero_grad(struct model *m)
 {
     device_zero(m->params->grad, sizeof *m->params->grad * m->params->floats);
+}
+
+/* Ids as this rank's part of the vocabulary counts them: negative where they are in another. */
+static void put_ids(struct model *m, int32_t *to, const int32_t *ids)
+{
+    size_t rows = (size_t)m->rows;
+    int32_t *here = (int32_t *)(m->host_rows + rows);
+    int32_t first = (int32_t)(m->vocab * mesh_mp_rank(&m->params->mesh));
+    for (size_t i = 0; i < rows; i++)
+        here[i] = ids[i] >= first && ids[i] < first + m->vocab ? ids[i] - first : -1;
+    device_put(to, m->params->mesh.mp > 1 ? here : ids, sizeof *to * rows);
 }
 
 /* Each row of tokens weighs the same, however many of its tokens count. */
@@ -349,21 +401,38 @@ static void put_tokens(struct model *m, const struct tokens *t, double share)
     }
     size_t rows = (size_t)m->rows;
     device_put(m->weight, weight, sizeof *weight * rows);
-    device_put(m->input, t->input, sizeof *t->input * rows);
-    device_put(m->target, t->target, sizeof *t->target * rows);
+    put_ids(m, m->input, t->input);
+    put_ids(m, m->target, t->target);
+}
+
+/* The cross entropy of some rows; along mp each rank has the logits of some ids. */
+static void entropy(struct model *m, int first, int count, bool backward)
+{
+    real *dlogits = backward ? m->dlogits : NULL;
+    int mp = m->params->mesh.mp;
+    float *own = m->sums + 4 * (size_t)mp * count;
+    if (mp == 1) {
+        cross_entropy(m->loss + first, m->correct + first, dlogits, m->logits, m->target + first,
+                      m->weight + first, count, m->vocab);
+        return;
+    }
+    cross_entropy_sums(own, m->logits, m->target + first, count, m->vocab);
+    comm_wait(comm_all_gather(m->sums, own, 4 * (size_t)count, COMM_F32, COMM_MP));
+    cross_entropy_part(m->loss + first, m->correct + first, dlogits, m->logits, m->sums,
+                       m->target + first, m->weight + first, count, m->vocab, mp);
 }
 
 static void head_loss(struct model *m, bool backward)
 {
-    int vocab = m->config.vocab_size;
     for (int first = 0, count; first < m->rows; first += count) {
         count = m->rows - first < m->chunk_rows ? m->rows - first : m->chunk_rows;
         head_fwd(m, first, count);
-        cross_entropy(m->loss + first, m->correct + first, backward ? m->dlogits : NULL, m->logits,
-                      m->target + first, m->weight + first, count, vocab);
+        entropy(m, first, count, backward);
         if (backward)
             head_bwd(m, first, count);
     }
+    if (backward)
+        add_up(m->dh, m);
 }
 
 /* Collect what the device found; this waits for it. */
@@ -388,19 +457,21 @@ int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, doub
                 struct score *score, double *curves)
 {
     assert(m->training);
-    struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, ttt_lr_mult);
+    struct ttt_shape s = shape_of(m, ttt_lr_mult);
     put_tokens(m, t, share);
+    shard_begin(&m->shard, true);
     forward(m, ttt_lr_mult, share, curves);
     head_loss(m, true);
     device_zero(m->dx, sizeof *m->dx * (size_t)m->rows * m->config.hidden_size);
     rms_bwd(m, m->dh, m->x_out, m->rms_out, m->ln_f);
     shard_gradients(&m->shard, m->config.num_hidden_layers + 1, m->last);
     for (int l = m->config.num_hidden_layers - 1; l >= 0; l--) {
+        shard_backward(&m->shard, l);
         block_bwd(m, l, &s);
         shard_gradients(&m->shard, l + 1, m->last);
     }
     embedding_bwd(param_grad(m->params, m->wte), m->dx, m->input, m->rows, m->config.hidden_size,
-                  m->config.vocab_size);
+                  m->vocab);
     shard_gradients(&m->shard, 0, m->last);
     shard_end(&m->shard, m->last);
     return get_score(m, score);
@@ -409,6 +480,7 @@ int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, doub
 int model_score(struct model *m, const struct tokens *t, double share, struct score *score)
 {
     put_tokens(m, t, share);
+    shard_begin(&m->shard, false);
     forward(m, 1, share, NULL);
     head_loss(m, false);
     return get_score(m, score);

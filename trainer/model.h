@@ -54,6 +54,7 @@ struct model {
     struct config config;
     struct params *params; /* borrowed */
     int batch, seq, rows, chunk_rows;
+    int inner, vocab; /* columns of the feed-forward and ids that are this rank's: all without mp */
     bool training;
     int wte, ln_f, lm_head;         /* indices into params->list; lm_head -1 when tied */
     struct block_ids *ids;          /* [layers], owned */
@@ -64,6 +65,7 @@ struct model {
     real *x_out, *h_out;            /* [rows][width], before and after ln_f */
     float *rms_out;                 /* [rows] */
     float *logits;                  /* [chunk_rows][vocab] */
+    float *sums;        /* of rows of logits, [mp + 1][chunk_rows][4]; where mp is more than 1 */
     real *dlogits;      /* [chunk_rows][vocab]; the logits themselves where real is float */
     real *dx, *dh, *dy; /* [rows][width], as the rest while training only */
     real *dgated;       /* [rows][intermediate] */

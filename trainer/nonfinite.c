@@ -33,7 +33,7 @@ static int64_t first_bad_there(const float *device, size_t count)
 static bool bad_parameter(char *place, const struct params *p)
 {
     for (int i = 0; i < p->count; i++) {
-        int64_t at = first_bad_there(param_master(p, i), p->list[i].count);
+        int64_t at = first_bad_there(p->master + p->list[i].offset, p->list[i].held);
         if (at >= 0) {
             snprintf(place, NONFINITE_BYTES, "the parameter %s, value %lld", p->list[i].name,
                      (long long)at);
@@ -72,7 +72,7 @@ char *nonfinite_gradient(char place[NONFINITE_BYTES], const struct params *p)
 {
     /* The backward goes through the list from its end. */
     for (int i = p->count - 1; i >= 0; i--) {
-        int64_t at = first_bad_there(param_grad(p, i), p->list[i].count);
+        int64_t at = first_bad_there(p->grad + p->list[i].offset, p->list[i].held);
         if (at >= 0) {
             snprintf(place, NONFINITE_BYTES, "the gradient of %s, value %lld", p->list[i].name,
                      (long long)at);

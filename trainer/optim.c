@@ -1,16 +1,18 @@
 /* optim.c -- clip, schedule, step: AdamW and PaLM's Adafactor as the reference chains them. */
 #include "optim.h"
+#include "comm.h"
 #include "device.h"
 #include "kernels.h"
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const float ADAM_EPS = 1e-8f;
 
 /* Places in struct optim's sums. */
-enum { SUM_STEP, SUM_MEAN, SUM_PARAM, SUMS };
+enum { SUM_STEP, SUM_MEAN, SUM_PARAMS };
 
 static bool is_palm(const struct optim_config *o)
 {
@@ -134,10 +136,11 @@ int optim_open(struct optim *o, const struct optim_config *config, struct params
 {
     size_t bytes = mean_bytes(config, p);
     *o = (struct optim){.config = *config};
-    o->sums = device_alloc(SUMS * sizeof *o->sums);
+    o->sums = device_alloc((SUM_PARAMS + (size_t)p->count) * sizeof *o->sums);
+    o->host = calloc((size_t)p->count, sizeof *o->host);
     if (bytes && !p->mean)
         p->mean = device_alloc(bytes);
-    if (o->sums && (p->mean || !bytes))
+    if (o->sums && o->host && (p->mean || !bytes))
         return 0;
     optim_close(o);
     return fail("the optimiser needs %.0f MiB on the device, which it does not have",
@@ -147,6 +150,7 @@ int optim_open(struct optim *o, const struct optim_config *config, struct params
 void optim_close(struct optim *o)
 {
     device_free(o->sums);
+    free(o->host);
     *o = (struct optim){0};
 }
 
@@ -169,6 +173,44 @@ static void step_adamw(struct optim *o, struct params *p, const float *grad, con
     adamw_step(p->master, p->m, p->v, grad, sum, p->floats, &a);
 }
 
+static bool is_alone(const struct params *p)
+{
+    return p->mesh.fsdp == 1 && p->mesh.mp == 1;
+}
+
+/* Whether this rank's share of a parameter is to be counted in a sum over all: what mp does not
+   divide is on each of its ranks. */
+static bool counts(const struct params *p, int i)
+{
+    return p->list[i].held && (p->list[i].split >= 0 || mesh_mp_rank(&p->mesh) == 0);
+}
+
+/* Sums over the ranks that hold different floats, [count] on the device. */
+static void add_over_ranks(double *sums, size_t count)
+{
+    comm_all_reduce(sums, count, COMM_F64, COMM_FSDP);
+    comm_wait(comm_all_reduce(sums, count, COMM_F64, COMM_MP));
+}
+
+/* Square sums of all parameters, one by one. adafactor_step divides by the floats it is given,
+   which on a mesh are not all that the sum is over: scaled to make up for that. */
+static void param_sums(struct optim *o, const struct params *p)
+{
+    double *sums = o->sums + SUM_PARAMS;
+    for (int i = 0; i < p->count; i++)
+        if (is_alone(p) || counts(p, i))
+            square_sum(sums + i, p->master + p->list[i].offset, p->list[i].held);
+        else
+            device_zero(sums + i, sizeof *sums);
+    if (is_alone(p))
+        return;
+    add_over_ranks(sums, (size_t)p->count);
+    device_get(o->host, sums, sizeof *sums * (size_t)p->count);
+    for (int i = 0; i < p->count; i++)
+        o->host[i] *= (double)p->list[i].held / (double)p->list[i].whole;
+    device_put(sums, o->host, sizeof *sums * (size_t)p->count);
+}
+
 /* Parameter by parameter, for each steps by its own size. */
 static void step_adafactor(struct optim *o, struct params *p, const float *grad, const double *sum,
                            int64_t updates)
@@ -185,11 +227,12 @@ static void step_adafactor(struct optim *o, struct params *p, const float *grad,
         .clip = (float)(palm ? c->palm.clip_gradient : c->adamw.clip_gradient),
         .bf16_momentum = palm ? c->palm.bf16_momentum : c->adamw.bf16_momentum,
     };
+    param_sums(o, p);
     for (int i = 0; i < p->count; i++) {
-        size_t at = p->list[i].offset, count = p->list[i].count;
-        square_sum(o->sums + SUM_PARAM, p->master + at, count);
-        adafactor_step(p->master + at, p->m + at, p->v + at, grad + at, sum, o->sums + SUM_PARAM,
-                       count, &a);
+        size_t at = p->list[i].offset, count = p->list[i].held;
+        if (count)
+            adafactor_step(p->master + at, p->m + at, p->v + at, grad + at, sum,
+                           o->sums + SUM_PARAMS + i, count, &a);
     }
 }
 
@@ -203,6 +246,28 @@ static void update(struct optim *o, struct params *p, const float *grad, const d
     params_refresh(p);
 }
 
+/* The square sum of a gradient over all parameters, wherever they are. */
+static void sum_gradient(struct optim *o, double *sum, const float *grad, const struct params *p)
+{
+    double *sums = o->sums + SUM_PARAMS, twice = 0;
+    square_sum(sum, grad, p->floats);
+    if (is_alone(p))
+        return;
+    if (mesh_mp_rank(&p->mesh)) {
+        double all;
+        for (int i = 0; i < p->count; i++)
+            if (p->list[i].split < 0 && p->list[i].held)
+                square_sum(sums + i, grad + p->list[i].offset, p->list[i].held);
+        device_get(o->host, sums, sizeof *sums * (size_t)p->count);
+        for (int i = 0; i < p->count; i++)
+            twice += p->list[i].split < 0 && p->list[i].held ? o->host[i] : 0;
+        device_get(&all, sum, sizeof all);
+        all -= twice;
+        device_put(sum, &all, sizeof all);
+    }
+    add_over_ranks(sum, 1);
+}
+
 void optim_step(struct optim *o, struct params *p, int64_t steps)
 {
     int64_t every = o->config.accumulate_gradient_steps;
@@ -214,7 +279,7 @@ void optim_step(struct optim *o, struct params *p, int64_t steps)
     mean_add(p->mean, p->grad, (int)(steps % every), p->floats);
     if (steps % every < every - 1)
         return;
-    square_sum(o->sums + SUM_MEAN, p->mean, p->floats);
+    sum_gradient(o, o->sums + SUM_MEAN, p->mean, p);
     update(o, p, p->mean, o->sums + SUM_MEAN, steps / every);
     device_zero(p->mean, sizeof *p->mean * p->floats);
 }
@@ -222,7 +287,7 @@ void optim_step(struct optim *o, struct params *p, int64_t steps)
 double optim_grad_norm(struct optim *o, const struct params *p)
 {
     double sum;
-    square_sum(o->sums + SUM_STEP, p->grad, p->floats);
+    sum_gradient(o, o->sums + SUM_STEP, p->grad, p);
     device_get(&sum, o->sums + SUM_STEP, sizeof sum);
     return sqrt(sum);
 }

@@ -104,7 +104,8 @@ float optim_ttt_lr_mult(const struct config *c, int64_t step);
 struct optim {
     struct optim_config config;
     double *sums; /* on the device, owned: square sums of the step's gradient, of the gradient that
-                     the update takes, and of one parameter */
+                     the update takes, and of each parameter */
+    double *host; /* [count], owned: those of parameters, on the host */
 };
 
 /* Add to a plan what optim_open will take. */

@@ -30,10 +30,11 @@ static int join_scores(struct run *r, struct score *score)
 {
     bool counts = mesh_mp_rank(&r->options->mesh) == 0;
     double x[] = {counts ? score->loss : 0, counts ? score->accuracy : 0, *r->stop > 0,
-                  *r->stop == SIGINT};
-    if (run_sum(r, x, 4))
+                  *r->stop == SIGINT, r->saving && !saver_is_ready(&r->saver)};
+    if (run_sum(r, x, 5))
         return -1;
     if (mesh_ranks(&r->options->mesh) > 1) {
+        r->written = x[4] == 0;
         *score = (struct score){x[0], x[1]};
         r->stopped = x[2] > 0 ? (x[3] > 0 ? SIGINT : SIGTERM) : 0;
     }
@@ -81,6 +82,20 @@ static int not_finite(struct run *r, struct metrics_step *m, const char *what, c
                ": the %s is not a number, first in %s; its update is left out, %d of "
                "at most %" PRId64 " in a row",
                step, what, place, r->skipped, most);
+    return 0;
+}
+
+/* Each rank has seen its rows, and of those its heads. */
+static int sum_curves(struct run *r)
+{
+    size_t count = curve_floats(r);
+    if (mesh_ranks(&r->options->mesh) == 1)
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        r->curves[i] /= r->options->mesh.mp;
+    for (size_t i = 0; i < count; i += RUN_SUMS)
+        if (run_sum(r, r->curves + i, count - i < RUN_SUMS ? (int)(count - i) : RUN_SUMS))
+            return -1;
     return 0;
 }
 
@@ -132,6 +147,8 @@ int run_step(struct run *r, struct metrics_step *m)
         return -1;
     if (!isfinite((float)score.loss))
         return not_finite(r, m, "loss", first_place(r, place));
+    if (curves && sum_curves(r))
+        return -1;
     double norm = optim_grad_norm(&r->optim, &r->params);
     if (!isfinite((float)norm))
         return not_finite(r, m, "gradient", first_place(r, nonfinite_gradient(place, &r->params)));
@@ -207,12 +224,17 @@ void run_place_in_data(const struct run *r, struct state_data *d)
     snprintf(d->order, sizeof d->order, "%s", o->order);
 }
 
+bool run_save_is_ready(const struct run *r)
+{
+    return r->saving &&
+           (mesh_ranks(&r->options->mesh) > 1 ? r->written : saver_is_ready(&r->saver));
+}
+
 int run_save_begin(struct run *r)
 {
     int64_t every = r->options->save_milestone_freq;
-    r->saving = r->step;
-    if (!run_is_first(r))
-        return 0;
+    if (run_save_prepare(r))
+        return -1;
     struct state s = {
         .step = r->step,
         .milestone = every && r->step % every == 0,
@@ -223,14 +245,17 @@ int run_save_begin(struct run *r)
     if (!s.flags)
         return fail("out of memory");
     run_place_in_data(r, &s.data);
+    r->saving = r->step;
     saver_begin(&r->saver, &s);
     return 0;
 }
 
 int run_save_end(struct run *r)
 {
-    bool whole = true;
-    int status = run_is_first(r) ? saver_end(&r->saver, &whole) : 0;
+    bool whole;
+    int status = saver_end(&r->saver, &whole);
+    if (mesh_ranks(&r->options->mesh) > 1)
+        status = run_save_join(r, status, &whole);
     if (whole)
         r->saved = r->saving;
     r->saving = 0;

@@ -40,6 +40,7 @@ struct run {
     int skipped;    /* updates left out in a row, of steps that were not finite */
     int64_t saved;  /* the step of the newest whole checkpoint, 0: none */
     int64_t saving; /* the step of the one under way, 0: none */
+    bool written;   /* every rank's files of it were when a step last ended; of many ranks */
     double began_s; /* now_s() when a run without interruption would have begun */
 };
 
@@ -72,6 +73,9 @@ must_check int run_evaluate(struct run *r, double *loss, uint64_t *tokens);
 /* Begin a checkpoint of the present step; none is under way. It points `latest` to itself and
    removes the rolling one before once it is whole. -1 with why() when it could not even begin. */
 must_check int run_save_begin(struct run *r);
+
+/* Whether run_save_end would not have to wait for one that is under way. All ranks agree. */
+bool run_save_is_ready(const struct run *r);
 
 /* Wait for the checkpoint under way: r->saving becomes 0, and r->saved its step when it is whole. A
    failure, -1, leaves the last good one as it was. */

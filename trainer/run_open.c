@@ -67,7 +67,7 @@ static int find_data_and_model(struct run *r)
     if (dataset_find(&r->dataset, o->dataset_path, o->tokenizer_name, o->tokenizer_given) ||
         choose_config(r))
         return -1;
-    return params_list(&r->params, &r->config);
+    return params_list_on(&r->params, &r->config, &o->mesh);
 }
 
 static int open_split(struct run *r, struct data *d, const char *split)

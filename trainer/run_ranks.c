@@ -164,3 +164,68 @@ int run_first_of(struct run *r, bool so, char *text, size_t bytes, int *rank)
     }
     return broken(r);
 }
+
+/* ---- checkpoints --------------------------------------------------------------------------- */
+
+/* The sentence of the lowest rank that failed becomes that of all. */
+static int share_failure(struct run *r, int status)
+{
+    char sentence[RUN_SUMS * sizeof(double)] = "";
+    int rank;
+    if (status)
+        snprintf(sentence, sizeof sentence, "%s", why());
+    if (run_first_of(r, status, sentence, sizeof sentence, &rank))
+        return -1;
+    if (rank < 0)
+        return 0;
+    /* Its own rank tells it whole. */
+    return rank == r->options->mesh.rank ? -1 : fail("rank %d: %s", rank, sentence);
+}
+
+int run_save_prepare(struct run *r)
+{
+    if (is_alone(r))
+        return 0;
+    int status = run_is_first(r) ? state_begin_ranks(r->dir.path, r->step) : 0;
+    return share_failure(r, status);
+}
+
+/* What every rank has written, on every rank. files [ranks] */
+static int gather_files(struct run *r, struct state_files *files)
+{
+    int ranks = mesh_ranks(&r->options->mesh), self = r->options->mesh.rank;
+    size_t doubles = (sizeof *files + sizeof(double) - 1) / sizeof(double);
+    double *there = device_alloc((size_t)ranks * doubles * sizeof *there);
+    double *all = calloc((size_t)ranks * doubles, sizeof *all);
+    int status = there && all ? 0 : fail("out of memory");
+    if (!status) {
+        memcpy(all, &r->saver.files, sizeof *files);
+        device_put(there + (size_t)self * doubles, all, doubles * sizeof *all);
+        comm_wait(
+            comm_all_gather(there, there + (size_t)self * doubles, doubles, COMM_F64, COMM_WORLD));
+        device_get(all, there, (size_t)ranks * doubles * sizeof *all);
+        for (int k = 0; k < ranks; k++)
+            memcpy(&files[k], all + (size_t)k * doubles, sizeof *files);
+        status = broken(r);
+    }
+    free(all);
+    device_free(there);
+    return status;
+}
+
+int run_save_join(struct run *r, int status, bool *whole)
+{
+    *whole = false;
+    struct state_files *files = calloc((size_t)mesh_ranks(&r->options->mesh), sizeof *files);
+    if (!status && !files)
+        status = fail("out of memory");
+    if (share_failure(r, status) || gather_files(r, files)) {
+        free(files);
+        return -1;
+    }
+    status = run_is_first(r) ? saver_publish(&r->saver, files) : 0;
+    free(files);
+    status = share_failure(r, status);
+    *whole = !status;
+    return status;
+}

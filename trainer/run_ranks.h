@@ -27,4 +27,10 @@ must_check int run_sum(struct run *r, double *x, int count);
 /* The lowest rank that says so, or -1; and the text that this one then has, on every rank. */
 must_check int run_first_of(struct run *r, bool so, char *text, size_t bytes, int *rank);
 
+/* A checkpoint of many ranks: make room for it before, and when this rank's files are written
+   (status) make those of all a checkpoint. Every rank returns the same, with the sentence of the
+   first that failed. */
+must_check int run_save_prepare(struct run *r);
+must_check int run_save_join(struct run *r, int status, bool *whole);
+
 #endif

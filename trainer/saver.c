@@ -47,6 +47,7 @@ void saver_close(struct saver *s)
     bool whole;
     if (s->begun)
         (void)!saver_end(s, &whole);
+    state_close(&s->state);
     free(s->snapshot.master);
     *s = (struct saver){0};
 }
@@ -65,6 +66,13 @@ static void take_snapshot(struct saver *s)
 static void write_checkpoint(struct saver *s, const struct params *p)
 {
     int64_t step = s->state.step;
+    s->whole = false;
+    if (mesh_ranks(&p->mesh) > 1) {
+        s->status = state_save_rank(&s->files, p, s->dir->path, step);
+        if (s->status)
+            snprintf(s->sentence, sizeof s->sentence, "%s", why());
+        return;
+    }
     s->status = metrics_sync(s->metrics) || state_save(&s->state, p, s->dir->path) ||
                         rundir_point(s->dir, step)
                     ? -1
@@ -74,6 +82,16 @@ static void write_checkpoint(struct saver *s, const struct params *p)
         s->status = rundir_sweep(s->dir, step);
     if (s->status)
         snprintf(s->sentence, sizeof s->sentence, "%s", why());
+}
+
+int saver_publish(struct saver *s, const struct state_files *files)
+{
+    int64_t step = s->state.step;
+    return metrics_sync(s->metrics) ||
+                   state_end_ranks(&s->state, s->dir->path, files, mesh_ranks(&s->params->mesh)) ||
+                   rundir_point(s->dir, step) || rundir_sweep(s->dir, step)
+               ? -1
+               : 0;
 }
 
 static void *write_from_snapshot(void *saver)
@@ -98,6 +116,7 @@ static bool start_thread(struct saver *s)
 void saver_begin(struct saver *s, struct state *state)
 {
     assert(!s->begun);
+    state_close(&s->state);
     s->state = *state;
     *state = (struct state){0};
     s->begun = true;
@@ -123,8 +142,9 @@ int saver_end(struct saver *s, bool *whole)
     assert(s->begun);
     if (s->threaded)
         pthread_join(s->thread, NULL);
-    state_close(&s->state);
     s->begun = false;
+    if (mesh_ranks(&s->params->mesh) == 1) /* else it is yet to be published */
+        state_close(&s->state);
     *whole = s->whole;
     return s->status ? fail("%s", s->sentence) : 0;
 }

@@ -25,7 +25,8 @@ struct saver {
     atomic_bool ended;    /* the thread has nothing left to do */
     bool whole;
     int status;
-    char sentence[1024]; /* why() of the thread */
+    char sentence[1024];      /* why() of the thread */
+    struct state_files files; /* of many ranks, those that this one has written */
 };
 
 /* Add to a plan what saver_open will take for a snapshot; has_mean: p will have one. */
@@ -45,6 +46,10 @@ void saver_begin(struct saver *s, struct state *state);
 
 /* Whether saver_end would not have to wait for one that is under way. */
 bool saver_is_ready(const struct saver *s);
+
+/* With many ranks, what is begun is this rank's files alone: saver_end tells whether they are
+   written, and when those of all are, rank 0 makes them a checkpoint. */
+must_check int saver_publish(struct saver *s, const struct state_files *files);
 
 /* Wait for the checkpoint under way. *whole: it is there, and `latest` points to it. -1 with why()
    when anything failed; the last good one is then as it was, unless the new one is whole. */

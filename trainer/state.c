@@ -2,6 +2,7 @@
 #include "state.h"
 #include "arrays.h"
 #include "file.h"
+#include "pieces.h"
 #include "rundir.h"
 #include "version.h"
 
@@ -117,6 +118,88 @@ static int publish(const char *part, const char *path)
     return sync_parent(path) || (replaces && rundir_remove(old)) ? -1 : 0;
 }
 
+/* ---- writing by many ranks ----------------------------------------------------------------- */
+
+enum { RANK_NAME_BYTES = 64 };
+
+/* "params-00003-of-00008.safetensors" */
+static char *rank_name(char name[RANK_NAME_BYTES], const char *whole, int rank, int ranks)
+{
+    snprintf(name, RANK_NAME_BYTES, "%.*s-%05d-of-%05d.safetensors", (int)strcspn(whole, "."),
+             whole, rank, ranks);
+    return name;
+}
+
+/* Where a checkpoint lies until all ranks have written their files. */
+static int part_dir(char path[PATH_MAX], const char *run_dir, int64_t step)
+{
+    char name[64];
+    snprintf(name, sizeof name, "step_%" PRId64 ".part.ranks", step);
+    return rundir_path(run_dir, name, path);
+}
+
+int state_begin_ranks(const char *run_dir, int64_t step)
+{
+    char part[PATH_MAX];
+    if (part_dir(part, run_dir, step) || rundir_remove(part))
+        return -1;
+    return mkdir(part, 0777) ? fail("%s: %s", part, strerror(errno)) : 0;
+}
+
+static int save_file(struct state_file *file, const char *dir, const char *whole,
+                     const struct params *p, const struct arrays_family *family, int families)
+{
+    char path[PATH_MAX], name[RANK_NAME_BYTES];
+    struct stat st;
+    rank_name(name, whole, p->mesh.rank, mesh_ranks(&p->mesh));
+    if (rundir_path(dir, name, path) || pieces_save(path, p, family, families, &file->digest))
+        return -1;
+    if (stat(path, &st))
+        return fail("%s: %s", path, strerror(errno));
+    file->bytes = (uint64_t)st.st_size;
+    return 0;
+}
+
+int state_save_rank(struct state_files *files, const struct params *p, const char *run_dir,
+                    int64_t step)
+{
+    char part[PATH_MAX];
+    const struct arrays_family masters = {"", p->master};
+    const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}, {"mean/", p->mean}};
+    return part_dir(part, run_dir, step) ||
+                   save_file(&files->params, part, PARAMS, p, &masters, 1) ||
+                   save_file(&files->moments, part, MOMENTS, p, moments, p->mean ? 3 : 2)
+               ? -1
+               : 0;
+}
+
+int state_end_ranks(const struct state *s, const char *run_dir, const struct state_files *files,
+                    int ranks)
+{
+    char part[PATH_MAX], path[PATH_MAX], json[PATH_MAX], name[RANK_NAME_BYTES];
+    json_t *root = to_json(s), *all = json_object();
+    for (int r = 0; r < ranks; r++) {
+        const struct state_file *of[] = {&files[r].params, &files[r].moments};
+        for (int k = 0; k < 2; k++)
+            json_object_set_new(all, rank_name(name, k ? MOMENTS : PARAMS, r, ranks),
+                                json_pack("{s:I, s:s}", "bytes", (json_int_t)of[k]->bytes, "xxh3",
+                                          of[k]->digest.hex));
+    }
+    int status = !root || json_object_set_new(root, "ranks", json_integer(ranks)) ||
+                         json_object_set_new(root, "files", all)
+                     ? fail("%s: out of memory", run_dir)
+                     : 0;
+    snprintf(name, sizeof name, "step_%" PRId64, s->step);
+    if (!status)
+        status = part_dir(part, run_dir, s->step) || rundir_path(part, STATE, json) ||
+                         rundir_path(run_dir, name, path) || write_json(json, root) ||
+                         publish(part, path)
+                     ? -1
+                     : 0;
+    json_decref(root);
+    return status;
+}
+
 int state_save(const struct state *s, const struct params *p, const char *run_dir)
 {
     char path[PATH_MAX], part[PATH_MAX], name[32];
@@ -226,6 +309,18 @@ static int read_data(struct state_data *d, const json_t *root, const char *step_
     return 0;
 }
 
+/* How many ranks wrote it; 0: one, in whole arrays. */
+static int ranks_of(const json_t *root)
+{
+    json_int_t ranks = json_integer_value(json_object_get(root, "ranks"));
+    return ranks > 0 && ranks <= 99999 ? (int)ranks : 0;
+}
+
+static const char *file_name(char name[RANK_NAME_BYTES], const char *whole, int rank, int ranks)
+{
+    return ranks ? rank_name(name, whole, rank, ranks) : whole;
+}
+
 static int read_members(struct state *s, json_t *root, const char *step_dir)
 {
     char path[PATH_MAX];
@@ -244,11 +339,19 @@ static int read_members(struct state *s, json_t *root, const char *step_dir)
     s->flags = json_incref(flags);
     if (config_load(&s->config, "125m") || config_from_json(&s->config, config, path))
         return -1;
-    s->has_moments = json_object_get(json_object_get(root, "files"), MOMENTS);
-    return read_data(&s->data, root, step_dir) || read_file(root, step_dir, PARAMS, &s->params) ||
-                   (s->has_moments && read_file(root, step_dir, MOMENTS, &unused))
-               ? -1
-               : 0;
+    char name[RANK_NAME_BYTES];
+    int ranks = ranks_of(root);
+    s->has_moments =
+        json_object_get(json_object_get(root, "files"), file_name(name, MOMENTS, 0, ranks));
+    if (read_data(&s->data, root, step_dir))
+        return -1;
+    for (int r = 0; r < ranks || r == 0; r++)
+        if (read_file(root, step_dir, file_name(name, PARAMS, r, ranks),
+                      r ? &unused : &s->params) ||
+            (s->has_moments &&
+             read_file(root, step_dir, file_name(name, MOMENTS, r, ranks), &unused)))
+            return -1;
+    return 0;
 }
 
 int state_read(struct state *s, const char *step_dir)
@@ -285,21 +388,52 @@ void state_close(struct state *s)
     *s = (struct state){0};
 }
 
-static int load(struct params *p, const char *step_dir, const char *name,
+/* The files of all ranks that wrote it, to this rank of whatever mesh. */
+static int load_pieces(struct params *p, const json_t *root, const char *step_dir,
+                       const char *whole, const struct arrays_family *family, int families)
+{
+    char name[RANK_NAME_BYTES];
+    int ranks = ranks_of(root), files = ranks ? ranks : 1, status = 0;
+    char(*path)[PATH_MAX] = calloc((size_t)files, sizeof *path);
+    const char **each = calloc((size_t)files, sizeof *each);
+    struct xxh3 *digest = calloc((size_t)files, sizeof *digest);
+    if (!path || !each || !digest)
+        status = fail("%s: out of memory", step_dir);
+    for (int r = 0; r < files && !status; r++) {
+        const char *file = file_name(name, whole, r, ranks);
+        each[r] = path[r];
+        status = read_file(root, step_dir, file, &digest[r]) || rundir_path(step_dir, file, path[r])
+                     ? -1
+                     : 0;
+    }
+    if (!status)
+        status = pieces_load(each, digest, files, p, family, families);
+    free(digest);
+    free(each);
+    free(path);
+    return status;
+}
+
+static int load(struct params *p, const char *step_dir, const char *whole,
                 const struct arrays_family *family, int families)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], name[RANK_NAME_BYTES];
     struct xxh3 digest;
     json_t *root = open_json(step_dir);
     if (!root)
         return -1;
-    if (!json_object_get(json_object_get(root, "files"), name)) {
+    int ranks = ranks_of(root);
+    if (!json_object_get(json_object_get(root, "files"), file_name(name, whole, 0, ranks))) {
         json_decref(root);
         return fail("%s/%s: does not name %s: this checkpoint is of parameters alone, which "
                     "--load_part=trainstate_params begins a run with",
-                    step_dir, STATE, name);
+                    step_dir, STATE, whole);
     }
-    int status = read_file(root, step_dir, name, &digest) || rundir_path(step_dir, name, path) ||
+    int status;
+    if (ranks || mesh_ranks(&p->mesh) > 1)
+        status = load_pieces(p, root, step_dir, whole, family, families);
+    else
+        status = read_file(root, step_dir, whole, &digest) || rundir_path(step_dir, whole, path) ||
                          arrays_load(path, p, family, families, &digest)
                      ? -1
                      : 0;

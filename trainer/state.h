@@ -5,6 +5,10 @@
                                   accumulates gradients
             state.json            step, place in the data, flags, model, hashes of the two files
 
+   Written by N ranks, the arrays are in params-R-of-N.safetensors and moments-R-of-N.safetensors, R
+   from 00000 on, one of each a rank (pieces.h), and state.json tells "ranks": N. Any mesh reads
+   what any other has written.
+
    A converted one may lack the place in the data, and the moments with their file.
 
    The directory is written under another name, synced, and renamed when whole. The bytes of the
@@ -45,6 +49,22 @@ struct state {
 /* Write RUN_DIR/step_N, with p's moments if it has them. One that is there already is replaced
    once the new one is whole. On failure -1 with why(), and what was there before is untouched. */
 must_check int state_save(const struct state *s, const struct params *p, const char *run_dir);
+
+/* The same by many ranks. Rank 0 makes an empty directory; then each rank fills in its files, which
+   are synced when this returns; then rank 0, told of all files, writes state.json and gives the
+   directory its name. */
+struct state_file {
+    uint64_t bytes;
+    struct xxh3 digest;
+};
+struct state_files {
+    struct state_file params, moments;
+};
+must_check int state_begin_ranks(const char *run_dir, int64_t step);
+must_check int state_save_rank(struct state_files *files, const struct params *p,
+                               const char *run_dir, int64_t step);
+must_check int state_end_ranks(const struct state *s, const char *run_dir,
+                               const struct state_files *files, int ranks);
 
 /* Read state.json of a step directory, and check that the files it names are there and as long as
    it says. */

@@ -131,7 +131,7 @@ static int train(struct run *r)
             validate(r, &line, &status);
         if (is_due(r->step, o->save_checkpoint_freq) || is_due(r->step, o->save_milestone_freq))
             save(r, &line, &status);
-        else if (saver_is_ready(&r->saver))
+        else if (run_save_is_ready(r))
             settle(r, &line, &status);
     }
     if (r->step)

@@ -10,8 +10,13 @@ void embedding_fwd(real *x, const real *table, const int32_t *ids, int rows, int
 {
     assert(rows > 0 && width > 0);
 #pragma omp parallel for schedule(static)
-    for (int r = 0; r < rows; r++)
-        memcpy(x + (size_t)r * width, table + (size_t)ids[r] * width, sizeof *x * width);
+    for (int r = 0; r < rows; r++) {
+        real *to = x + (size_t)r * width;
+        if (ids[r] < 0)
+            memset(to, 0, sizeof *to * width);
+        else
+            memcpy(to, table + (size_t)ids[r] * width, sizeof *to * width);
+    }
 }
 
 /* Threads share the columns, so that each element is summed by one of them, in the order of rows.
@@ -25,6 +30,8 @@ void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, 
     for (int first = 0; first < width; first += COLUMNS) {
         int end = first + COLUMNS < width ? first + COLUMNS : width;
         for (int r = 0; r < rows; r++) {
+            if (ids[r] < 0)
+                continue;
             const real *from = dx + (size_t)r * width;
             float *to = dtable + (size_t)ids[r] * width;
 #pragma omp simd

@@ -14,7 +14,7 @@ static __global__ void embedding_row(real *x, const real *table, const int32_t *
 {
     size_t r = blockIdx.x;
     for (int c = threadIdx.x; c < width; c += blockDim.x)
-        x[r * width + c] = table[(size_t)ids[r] * width + c];
+        x[r * width + c] = ids[r] < 0 ? to_real(0) : table[(size_t)ids[r] * width + c];
 }
 
 void embedding_fwd(real *x, const real *table, const int32_t *ids, int rows, int width)
@@ -88,7 +88,7 @@ static __global__ void embedding_sum(float *dtable, const real *dx, const uint64
     int c = blockIdx.y * blockDim.x + threadIdx.x;
     int i = blockIdx.x;
     uint64_t id = keys[i] >> 32;
-    if ((i > 0 && keys[i - 1] >> 32 == id) || c >= width)
+    if ((i > 0 && keys[i - 1] >> 32 == id) || c >= width || (int32_t)id < 0)
         return;
     float *to = dtable + (size_t)id * width + c;
     float sum = *to;

@@ -1,105 +1,7 @@
 #!/bin/bash
-# mesh.sh BIN -- many ranks: the same losses and parameters on every mesh, for every block; what happens
-# when ranks differ, die or stop. Real mpirun.
-set -uo pipefail
-bin=$(cd "${1:?usage: mesh.sh BIN}" && pwd) || exit 1
-cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d --tmpdir ttt-mesh-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0 skipped=0
-export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-# Of a sanitizer's build: MPI itself leaks a little.
-export ASAN_OPTIONS=detect_leaks=0 OMPI_MCA_rmaps_base_oversubscribe=1
-
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() {
-    failed=$((failed + 1))
-    echo "FAIL $1"
-    sed 's/^/     | /' "$work/err" 2>/dev/null | tail -n 8
-}
-check() { # check NAME COMMAND...: the command succeeds
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
-finish() {
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [[ $failed -eq 0 ]]
-    exit
-}
-if [[ ! -x $bin/ttt-train-mpi ]] || ! command -v mpirun >/dev/null; then
-    skipped=1
-    echo 'skip everything: no mpirun, or no mpicc when this was built'
-    finish
-fi
-
-# array FILE COUNT: ids 3 to 52 in a pattern that can be learnt, as numpy writes uint16.
-array() {
-    local dict="{'descr': '<u2', 'fortran_order': False, 'shape': ($2,), }"
-    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$dict" >"$1"
-    printf '%b' "$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "\\0%03o\\0000", (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$1"
-}
-data=$work/data/tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
-mkdir -p "$data"
-array "$data/train.npy" 3000
-array "$data/validation.npy" 600
-
-common=(--dataset_path="$work/data" --vocab_size=64 --seq_length=32 --global_batch_size=8
-    --optimizer.adamw_optimizer.lr=1e-2 --optimizer.adamw_optimizer.end_lr=1e-5
-    --optimizer.adamw_optimizer.lr_warmup_steps=3 --optimizer.adamw_optimizer.lr_decay_steps=40
-    --exp_dir="$work/runs" --threads=1 --device=cpu --save_checkpoint_freq=10 --eval_every=10)
-shape="num_hidden_layers=2, hidden_size=64, num_attention_heads=4, intermediate_size=96"
-# train RANKS MESH NAME FLAGS...
-train() {
-    local ranks=$1 mesh=$2 name=$3
-    shift 3
-    timeout -k 5 120 mpirun -n "$ranks" --oversubscribe "$bin/ttt-train" "${common[@]}" \
-        --mesh_dim="$mesh" --exp_name="$name" "$@" >"$work/out" 2>"$work/err"
-}
-says() { grep -q -- "$1" "$work/err"; }
-
-# same RUN RUN: losses within 2e-6 of their size, parameters within 2e-5 in relative L2.
-cat >"$work/same.py" <<'PY'
-import array, glob, json, os, struct, sys
-
-def tensors(run):
-    step = os.path.join(run, open(os.path.join(run, "latest")).read().strip())
-    whole = {}
-    for path in sorted(glob.glob(os.path.join(step, "params*.safetensors"))):
-        raw = open(path, "rb").read()
-        n = struct.unpack("<Q", raw[:8])[0]
-        for name, t in json.loads(raw[8 : 8 + n]).items():
-            if name == "__metadata__":
-                continue
-            a = array.array("f")
-            begin, end = t["data_offsets"]
-            a.frombytes(raw[8 + n + begin : 8 + n + end])
-            whole[name] = a
-    return whole
-
-def losses(run):
-    lines = [json.loads(l) for l in open(os.path.join(run, "metrics.jsonl"))]
-    return [l.get("loss", l.get("val_loss")) for l in lines if "loss" in l or "val_loss" in l]
-
-a, b = sys.argv[1:]
-la, lb = losses(a), losses(b)
-worst = max(abs(x - y) / max(1, abs(x)) for x, y in zip(la, lb))
-pa, pb = tensors(a), tensors(b)
-square = sum((x - y) ** 2 for n in pa for x, y in zip(pa[n], pb[n]))
-size = sum(x * x for n in pa for x in pa[n])
-l2 = (square / size) ** 0.5
-print("losses %.1e of 2e-6, parameters %.1e of 2e-5" % (worst, l2))
-sys.exit(not (len(la) == len(lb) > 0 and pa.keys() == pb.keys() and worst <= 2e-6 and l2 <= 2e-5))
-PY
-same() { # same NAME RUN RUN
-    local figures
-    if figures=$(python3 "$work/same.py" "$work/runs/$2" "$work/runs/$3" 2>&1); then
-        ok "$1 ($figures)"
-    else
-        bad "$1 ($figures)"
-    fi
-}
+# mesh.sh BIN -- many ranks: the same losses and parameters on every mesh, for every block. Real mpirun.
+# shellcheck source=tests/cli/mesh_parts.bash disable=SC2154
+. "$(dirname "$0")/mesh_parts.bash" "$@"
 
 # ---- collectives -------------------------------------------------------------------------------
 
@@ -112,13 +14,51 @@ done
 
 # ---- meshes ------------------------------------------------------------------------------------
 
-for block in self_attention ttt_linear ttt_mlp ttt_linear_base ttt_mlp_base; do
+blocks=(self_attention ttt_linear ttt_mlp ttt_linear_base ttt_mlp_base)
+meshes=('2,1,1' '1,2,1' '1,1,2' '2,2,1' '1,2,2' '2,2,2')
+if [[ $bin == */asan/* ]]; then # what differs for the sanitizer
+    blocks=(self_attention ttt_mlp)
+    meshes=('1,2,2')
+fi
+for block in "${blocks[@]}"; do
     model=(--load_model_config=125m-TTT --total_steps=10
         --update_model_config="dict($shape, seq_modeling_block='$block')")
     train 1 1,1,1 "$block" "${model[@]}" || bad "$block on one rank"
-    for mesh in 2,1,1; do
+    for mesh in "${meshes[@]}"; do
         train $((${mesh//,/*})) "$mesh" "$block-$mesh" "${model[@]}"
         same "$block on $mesh" "$block" "$block-$mesh"
     done
 done
+
+# Untied head, several micro-batches, Adafactor, a mean of gradients, a convolution before the mixer.
+model=(--total_steps=10 --accum_steps=2 --optimizer.accumulate_gradient_steps=2
+    --optimizer.adamw_optimizer.multiply_by_parameter_scale --save_milestone_freq=10
+    --update_model_config="dict($shape, tie_word_embeddings=False, pre_conv=True)")
+train 1 1,1,1 other "${model[@]}" || bad 'other settings on one rank'
+train 4 1,2,2 other-4 "${model[@]}"
+same 'other settings on 1,2,2' other other-4
+# curves RUN: the TTT statistics of its milestone, to four digits.
+curves() { grep ttt_stats "$work/runs/$1/metrics.jsonl" | grep -oE '[0-9]\.[0-9]{4}|e-[0-9]+' | head -n 40; }
+check 'statistics are of all heads and rows' test "$(curves other)" = "$(curves other-4)" -a \
+    -n "$(curves other)"
+
+# ---- resuming ----------------------------------------------------------------------------------
+
+model=(--total_steps=20 --update_model_config="dict($shape)")
+train 1 1,1,1 curve "${model[@]}" --total_steps=20 --save_checkpoint_freq=5 || bad 'one rank, 20 steps'
+for part in 4:1,2,2:5 2:2,1,1:10 1:1,1,1:15 8:2,2,2:20; do
+    IFS=: read -r ranks mesh steps <<<"$part"
+    train "$ranks" "$mesh" hops "${model[@]}" --total_steps="$steps" --resume=auto ||
+        bad "up to step $steps on $mesh"
+done
+sed -i '/val_loss/d' "$work"/runs/{curve,hops}/metrics.jsonl
+same 'resumed 4 -> 2 -> 1 -> 8' curve hops
+check 'no files of other ranks are left' test "$(find "$work/runs/hops" -name '*-of-*' | wc -l)" -eq 16
+
+train 2 1,1,2 curve --eval_mode --resume_exp_name=hops "${model[@]}"
+grep Loss "$work/out" >"$work/two"
+"$bin/ttt-train" "${common[@]}" "${model[@]}" --eval_mode --resume_exp_name=hops 2>"$work/err" \
+    >"$work/one"
+check 'evaluation on two ranks prints once, the same' cmp -s "$work/one" "$work/two"
+
 finish
