@@ -295,6 +295,8 @@ static int index_merges(struct bpe *b, struct build *w)
         if (pair_find(&b->merges, w->pairs[i].left, w->pairs[i].right))
             return fail("pieces %u and %u merge twice", w->pairs[i].left, w->pairs[i].right);
         pair_put(&b->merges, w->pairs[i]);
+        if (w->pairs[i].rank >= b->ranks)
+            b->ranks = w->pairs[i].rank + 1;
     }
     return 0;
 }

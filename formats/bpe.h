@@ -68,6 +68,7 @@ struct bpe_result {
 
 struct bpe {
     uint32_t piece_count;
+    uint32_t ranks;               /* every merge's rank is below this */
     uint32_t *page_at;            /* [CHAR_PAGES], owned: where in chars a page of codes begins */
     uint32_t *chars;              /* owned: CHAR_LEFT | CHAR_RIGHT | symbol of each code */
     uint32_t *codes;              /* owned: the code of the symbol piece_count + i */

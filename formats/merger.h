@@ -5,6 +5,7 @@
 
 #include "bpe.h"
 #include "err.h"
+#include "rank_queue.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -13,9 +14,10 @@
 struct merger {
     uint32_t *symbols; /* [symbol_room], owned: the stretch goes here */
     size_t symbol_room;
-    int32_t *ranks;      /* owned: the tree over the ranks of all pairs */
-    uint64_t *live;      /* owned: which symbols still stand */
-    size_t tree_symbols; /* the longest stretch that these two have room for */
+    uint32_t *ranks;         /* owned: of each symbol with the one right of it */
+    uint64_t *live;          /* owned: which symbols still stand */
+    size_t room;             /* the longest stretch that these two have room for */
+    struct rank_queue queue; /* of the places to merge at */
 };
 
 /* Make room for `count` symbols; what is there is kept. */
