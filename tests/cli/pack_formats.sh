@@ -2,9 +2,10 @@
 # pack_formats.sh BIN -- other trainers' files from ttt-pack, read by numpy as those trainers read
 # them, and back into a dataset; rows of best-fit.
 #
-# numpy comes from pip into build/venv-readers, once; without pip the readers are skipped. Megatron's,
-# datatrove's and MosaicML's own packages bring PyTorch with them: their layouts are read here as
-# their specifications say.
+# numpy comes from pip into build/venv-readers, once; without pip the readers are skipped. So do
+# megatron-core and mosaicml-streaming, without the PyTorch that they ask for: their readers name
+# it and use none of it, so that a stand-in is enough. nanoGPT, llm.c and datatrove (whose reader is
+# a PyTorch dataset) are read here as their specifications say.
 set -uo pipefail
 bin=$(cd "${1:?usage: pack_formats.sh BIN}" && pwd) || exit 1
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
@@ -186,6 +187,105 @@ END
     cat readers.txt
     passed=$((passed + $(grep -c '^ok' readers.txt))) failed=$((failed + $(grep -c '^FAIL' readers.txt)))
     expect "the readers went through" test "$(grep -c '^ok' readers.txt)" -eq 7
+fi
+
+# ---- their own readers ------------------------------------------------------------------------------
+peers='megatron-core==0.16.1 mosaicml-streaming==0.13.0'
+if [[ -x $venv/bin/pip && ! -e $venv/peers ]]; then
+    # shellcheck disable=SC2086
+    timeout 200 "$venv/bin/pip" install -q --no-deps --only-binary :all: $peers >/dev/null 2>&1 && touch "$venv/peers"
+fi
+if [[ ! -e $venv/peers ]]; then
+    skipped=$((skipped + 1))
+    echo "skip Megatron's and MosaicML's own readers  pip cannot install $peers here"
+else
+    "$venv/bin/python" - "$npy" "$(<megatron.txt)" "$(<mds.txt)" >peers.txt 2>&1 <<'END'
+import importlib.machinery, json, os, sys, types
+import numpy as np
+
+npy, megatron, mds = sys.argv[1:]
+
+
+def empty(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return Empty(name, (), {"__init__": lambda self, *args, **more: None})
+
+
+class Empty(type):
+    def __getattr__(cls, name):
+        return empty(name)
+
+
+class StandIn(types.ModuleType):
+    """What the readers' modules name and never use here: any name in it is an empty class."""
+
+    def __getattr__(self, name):
+        return empty(name)
+
+
+class Finder:
+    names = ("torch", "PIL", "brotli", "snappy", "zstd", "xxhash", "typing_extensions", "megatron.core.utils")
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if any(name == n or name.startswith(n + ".") for n in cls.names):
+            return importlib.machinery.ModuleSpec(name, cls, is_package=True)
+
+    @staticmethod
+    def create_module(spec):
+        return StandIn(spec.name)
+
+    @staticmethod
+    def exec_module(module):
+        pass
+
+
+sys.meta_path.insert(0, Finder)
+
+
+def bare(name):
+    """A package without its __init__, which would import all of PyTorch."""
+    module = types.ModuleType(name)
+    module.__path__ = [os.path.join(p, *name.split(".")) for p in sys.path]
+    sys.modules[name] = module
+    return module
+
+
+def say(name, good):
+    print("ok  " if good else "FAIL", name)
+
+
+ids = np.load(npy + "/train.npy", mmap_mode="r")
+ends = np.load(npy + "/train.offsets")
+docs = [np.asarray(ids[a:b]) for a, b in zip(ends[:-1], ends[1:])]
+
+for name in "megatron", "megatron.core", "megatron.core.datasets":
+    bare(name)
+from megatron.core.datasets.indexed_dataset import IndexedDataset
+
+for mmap in True, False:
+    data = IndexedDataset(megatron + "/train", mmap=mmap)
+    good = len(data) == len(docs) and np.array_equal(data.document_indices, np.arange(len(docs) + 1))
+    good = good and all(np.array_equal(data[i], d) for i, d in enumerate(docs))
+    say("Megatron's own IndexedDataset, %s" % ("mapped" if mmap else "read"), good)
+
+for name in "", ".base", ".base.format", ".base.format.base", ".base.format.mds":
+    bare("streaming" + name)
+bare("streaming.base.util").bytes_to_int = lambda text: text and int(text)
+from streaming.base.format.mds.reader import MDSReader
+
+got = []
+for shard in json.load(open(mds + "/train/index.json"))["shards"]:
+    reader = MDSReader.from_json(mds, "train", shard)
+    good = reader.validate(False) is None
+    got += [np.frombuffer(reader[i]["tokens"], "<u2") for i in range(len(reader))]
+say("MosaicML streaming's own MDSReader",
+    len(got) == len(docs) and all(np.array_equal(a, b) for a, b in zip(got, docs)))
+END
+    cat peers.txt
+    passed=$((passed + $(grep -c '^ok' peers.txt))) failed=$((failed + $(grep -c '^FAIL' peers.txt)))
+    expect "they went through" test "$(grep -c '^ok' peers.txt)" -eq 3
 fi
 
 printf '%d passed, %d failed' $passed $failed
