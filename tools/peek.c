@@ -192,27 +192,33 @@ static int summary(struct source *s)
         free(ids);
         return -1;
     }
-    printf("file\t%s\n", s->path);
+    plot_line("file", "%s", s->path);
     if (s->is_tok)
-        printf("kind\ttoken documents, u%d, %" PRIu64 " blocks\n", tok_id_bytes(m) == 2 ? 16 : 32,
-               s->tok.totals.blocks);
+        plot_line("kind", "token documents, u%d, %" PRIu64 " blocks",
+                  tok_id_bytes(m) == 2 ? 16 : 32, s->tok.totals.blocks);
     else
-        printf("kind\tpacked ids, %s\n", npy_dtype_name(s->ids.dtype));
+        plot_line("kind", "packed ids, %s", npy_dtype_name(s->ids.dtype));
     if (s->vocab_size)
-        printf("vocabulary\t%u\n", s->vocab_size);
+        plot_line("vocabulary", "%u", s->vocab_size);
     if (s->has_tokenizer)
-        printf("tokenizer\txxh3 %s\n", s->tokenizer.hex);
-    if (s->is_tok)
-        printf("documents begin with\t%s\ndocuments end with\t%s\nspecial strings\t%s\n"
-               "options\t%s\n",
-               m->add_bos ? "BOS" : "-", m->add_eos ? "EOS" : "-",
-               m->special_text ? "text" : "literal", m->options);
-    printf("documents\t%" PRIu64 "%s\ntokens\t%" PRIu64 "\n", count,
-           s->guessed ? " (guessed: one at each id 1)" : "", tokens);
-    if (count)
-        printf("tokens of a document\t%" PRIu64 " to %" PRIu64 ", mean %.1f\nlargest id\t%" PRIu64
-               "\nids %u, %u\t%" PRIu64 ", %" PRIu64 "\n",
-               least, most, (double)tokens / (double)count, top, bos_id, eos_id, bos, eos);
+        plot_line("tokenizer", "xxh3 %s", s->tokenizer.hex);
+    if (s->is_tok) {
+        plot_line("documents begin with", "%s", m->add_bos ? "BOS" : "-");
+        plot_line("documents end with", "%s", m->add_eos ? "EOS" : "-");
+        plot_line("special strings", "%s", m->special_text ? "text" : "literal");
+        plot_line("options", "%s", m->options);
+    }
+    plot_line("documents", "%" PRIu64 "%s", count,
+              s->guessed ? " (guessed: one at each id 1)" : "");
+    plot_line("tokens", "%" PRIu64, tokens);
+    if (count) {
+        char which[32];
+        snprintf(which, sizeof which, "ids %u, %u", bos_id, eos_id);
+        plot_line("tokens of a document", "%" PRIu64 " to %" PRIu64 ", mean %.1f", least, most,
+                  (double)tokens / (double)count);
+        plot_line("largest id", "%" PRIu64, top);
+        plot_line(which, "%" PRIu64 ", %" PRIu64, bos, eos);
+    }
     if (ids && count) {
         plot_classes("documents by tokens", lengths);
         plot_ids("ids by how often (logarithm)", ids, s->vocab_size ? known_ids : top + 1, 8);
@@ -229,11 +235,14 @@ static int summary_dataset(const char *dir)
     if (manifest_read(&m, path))
         return -1;
     const struct manifest_file *f = &m.files[0];
-    printf("folder\t%s\nkind\tdataset\ntokenizer\t%s, xxh3 %s\nvocabulary\t%u\noptions\t%s\n", dir,
-           f->tokenizer_name, f->tokenizer.hex, f->vocab_size, f->options);
+    plot_line("folder", "%s", dir);
+    plot_line("kind", "dataset");
+    plot_line("tokenizer", "%s, xxh3 %s", f->tokenizer_name, f->tokenizer.hex);
+    plot_line("vocabulary", "%u", f->vocab_size);
+    plot_line("options", "%s", f->options);
     for (size_t i = 0; i < m.count; i++, f++)
-        printf("%s\t%s\t%" PRIu64 " bytes\t%" PRIu64 " tokens\t%" PRIu64 " documents\n", f->path,
-               f->dtype, f->bytes, f->tokens, f->documents);
+        plot_line(f->path, "%s\t%" PRIu64 " bytes\t%" PRIu64 " tokens\t%" PRIu64 " documents",
+                  f->dtype, f->bytes, f->tokens, f->documents);
     manifest_free(&m);
     return 0;
 }
@@ -257,7 +266,7 @@ static double number(const struct tensor *x, size_t k)
 static void print_tensor(const struct tensor *x, const char *shape)
 {
     double squares = 0, most = 0;
-    printf("%s\t%s\t%s", x->name, tensor_dtype_name(x->dtype), shape);
+    char norms[96] = "";
     bool floats = x->dtype == TENSOR_F32 || x->dtype == TENSOR_F64 || x->dtype == TENSOR_BF16;
     for (size_t k = 0; floats && k < x->count; k++) {
         double v = number(x, k);
@@ -265,9 +274,9 @@ static void print_tensor(const struct tensor *x, const char *shape)
         most = !(fabs(v) <= most) ? fabs(v) : most;
     }
     if (floats && x->count)
-        printf("\trms %.4g\tmost %.4g\tnorm %.6g", sqrt(squares / (double)x->count), most,
-               sqrt(squares));
-    putchar('\n');
+        snprintf(norms, sizeof norms, "\trms %.4g\tmost %.4g\tnorm %.6g",
+                 sqrt(squares / (double)x->count), most, sqrt(squares));
+    plot_line(x->name, "%s\t%s%s", tensor_dtype_name(x->dtype), shape, norms);
 }
 
 /* A safetensors file, or the parameters of a checkpoint. */
@@ -278,9 +287,10 @@ static int summary_tensors(const char *dir, const char *name)
     snprintf(path, sizeof path, "%s%s", dir, name);
     if (tensors_open(&t, path))
         return -1;
-    printf("file\t%s\nkind\tsafetensors, %d tensors\n", path, t.count);
+    plot_line("file", "%s", path);
+    plot_line("kind", "safetensors, %d tensors", t.count);
     for (int i = 0; i < t.notes; i++)
-        printf("note\t%s\t%s\n", t.note[i].key, t.note[i].text);
+        plot_line("note", "%s\t%s", t.note[i].key, t.note[i].text);
     for (int i = 0; i < t.count; i++)
         print_tensor(&t.list[i],
                      tensor_shape_text(shape, sizeof shape, t.list[i].shape, t.list[i].dims));

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,50 @@ static const char *plain(void)
     return plot_colours() ? "\033[0m" : "";
 }
 
+/* Print what fits in `room` columns; what does not ends with an ellipsis. */
+static void put_cut(const char *text, int room)
+{
+    int columns = 0;
+    for (const char *c = text; *c; c++)
+        columns += *c == '\t' ? 2 : (*c & 0xc0) != 0x80;
+    int most = columns > room ? room - 1 : room, at = 0;
+    for (const char *c = text; *c; c++) {
+        at += *c == '\t' ? 2 : (*c & 0xc0) != 0x80;
+        if (at > most)
+            break;
+        if (*c == '\t')
+            fputs("  ", stdout);
+        else
+            putchar(*c);
+    }
+    if (columns > room && room > 0)
+        fputs("…", stdout);
+}
+
+void plot_line(const char *key, const char *fmt, ...)
+{
+    char *value;
+    va_list args;
+    va_start(args, fmt);
+    int n = vasprintf(&value, fmt, args);
+    va_end(args);
+    if (n < 0)
+        die("out of memory");
+    int width = plot_width(), keys = width < 60 ? width / 3 : 22, used = (int)strlen(key);
+    if (!isatty(STDOUT_FILENO))
+        printf("%s\t%s\n", key, value);
+    else {
+        /* A long key takes its room from the value. */
+        used = used < width - 1 ? used : width - 1;
+        printf("%s%.*s%s", blue(), used, key, plain());
+        int gap = used < keys ? keys - used : 1;
+        printf("%*s", gap, "");
+        put_cut(value, width - used - gap);
+        putchar('\n');
+    }
+    free(value);
+}
+
 static void bar(double cells)
 {
     int eighths = (int)(cells * 8 + 0.5);
@@ -64,13 +109,18 @@ void plot_classes(const char *title, const uint64_t counts[PLOT_CLASSES])
         }
         most = counts[c] > most ? counts[c] : most;
     }
-    printf("%s\n", title);
+    int width = plot_width();
+    bool narrow = width < 40; /* then a class is told by where it begins */
+    put_cut(title, width);
+    putchar('\n');
     for (int c = first; c <= last; c++) {
         char low[16], high[16], range[40], count[16];
         human(low, c ? ldexp(1, c - 1) : 0);
         human(high, c ? ldexp(1, c) - 1 : 0);
         snprintf(range, sizeof range, c > 1 ? "%s - %s" : "%s", low, high);
-        int room = plot_width() - printf("%15s %7s ", range, human(count, (double)counts[c]));
+        human(count, (double)counts[c]);
+        int room =
+            width - (narrow ? printf("%5s %5s ", low, count) : printf("%15s %7s ", range, count));
         if (room > 0)
             bar(room * ((double)counts[c] / (double)most));
         putchar('\n');
@@ -94,7 +144,8 @@ void plot_ids(const char *title, const uint64_t *counts, size_t n, int rows)
         height[c] = log1p((double)sum);
         most = height[c] > most ? height[c] : most;
     }
-    printf("%s\n", title);
+    put_cut(title, plot_width());
+    putchar('\n');
     for (int r = rows; r-- > 0;) {
         fputs(blue(), stdout);
         for (size_t c = 0; c < columns; c++) {

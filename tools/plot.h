@@ -19,6 +19,10 @@ int plot_width(void);
 /* Is stdout a terminal that wants colours (NO_COLOR is not set)? */
 bool plot_colours(void);
 
+/* "key<tab>value" and a newline; on a terminal with the values under each other, tabs as two
+   blanks, cut to the width. */
+void plot_line(const char *key, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* A line a class that holds anything, and those between: "from - to  count  bar". */
 void plot_classes(const char *title, const uint64_t counts[PLOT_CLASSES]);
 /* Columns of counts of ids 0 .. n-1, as many as fit, in `rows` lines. */

@@ -368,8 +368,21 @@ expect "peek: a range" bash -c 'ttt-peek --format=ids --doc 7..9 a.tok | cmp - <
 refuse "peek: no range" 2 "--doc" ttt-peek --format=ids --doc 9..7 a.tok
 for columns in 20 33 200; do
     wide=$(COLUMNS=$columns ttt-peek --plot a.tok | sed -n '/^documents by/,$p' | LC_ALL=C.UTF-8 wc -L)
-    expect "peek --plot: $columns columns wide" test "$wide" -ge 24 -a "$wide" -le $((columns > 28 ? columns : 28))
+    expect "peek --plot: $columns columns wide" test "$wide" -gt $((columns / 2)) -a "$wide" -le "$columns"
 done
+# On a terminal of any width no line is wider.
+if command -v script >/dev/null; then
+    for columns in 20 31 80 300; do
+        for what in "--plot a.tok" "$path" "$root/tests/golden/ops/swiglu.safetensors"; do
+            script -qec "stty cols $columns; ttt-peek $what" /dev/null </dev/null 2>/dev/null >seen.txt
+            plain=$(sed 's/\x1b\[[0-9;]*[mK]//g; s/.*\r\(.\)/\1/; s/\r//g' seen.txt)
+            wide=$(LC_ALL=C.UTF-8 wc -L <<<"$plain")
+            expect "peek $what: $columns columns wide, in colour" test "$wide" -gt 10 -a "$wide" -le "$columns" -a -n "$(grep -F $'\e[34m' seen.txt)"
+        done
+    done
+else
+    skip "peek on terminals" "there is no script(1) here"
+fi
 expect "peek: no colours into a pipe" bash -c '! ttt-peek --plot a.tok | grep -q "$(printf "\\033")"'
 expect "peek: a window, BOS masked" bash -c 'ttt-peek --window 1 --seq-length 40 "$0" | awk "NR > 1 && (\$3 == 1) == \$4 { bad = 1 } END { exit bad || NR != 41 }"' "$path"
 refuse "peek: no such window" 1 "no window 9999" ttt-peek --window 9999 --seq-length 40 "$path"
