@@ -89,7 +89,7 @@ ifeq ($(NVCC),)
 $(error no nvcc here: the $(BUILD) build needs the CUDA toolkit; set NVCC=/path/to/nvcc)
 endif
 LINK    = $(NVCC) -Xcompiler -pthread
-LIBS.kernels = -lcublas
+LIBS.kernels = -lcublas -ldl
 endif
 
 # Each folder sees only the headers it may depend on.
@@ -143,7 +143,14 @@ $(info ttt-train-mpi is left out: no mpicc here (Debian: libopenmpi-dev openmpi-
 endif
 else
 MPICC    :=
-KERNELS  := $(wildcard kernels/cuda/*.cu) kernels/comm_mesh.c kernels/comm_one.c
+# Those of the CUDA builds over NCCL, of which only the header has to be there; the emulation has one.
+HAS_NCCL := $(or $(filter emulated,$(BACKEND)),$(shell echo '#include <nccl.h>' | \
+              $(CXX) -E -I$(dir $(NVCC))../include -x c++ - >/dev/null 2>&1 && echo yes))
+KERNELS  := $(wildcard kernels/cuda/*.cu) kernels/comm_mesh.c
+ifeq ($(HAS_NCCL),)
+KERNELS  := $(filter-out kernels/cuda/comm.cu,$(KERNELS)) kernels/comm_one.c
+$(info the $(BUILD) build runs a single rank: no nccl.h here)
+endif
 endif
 ifeq ($(BACKEND),emulated)
 KERNELS  += $(wildcard tests/emulated/*.cc)
@@ -157,6 +164,7 @@ LIB.trainer := $B/obj/libtrainer.a
 TRAINER_BIN := $(TRAINERS:%=$B/bin/ttt-%)
 MPI_BIN     := $(if $(MPICC),$B/bin/ttt-train-mpi)
 MPI_TEST_BIN := $(if $(MPICC),$B/tests/ranks_comm)
+NCCL_TEST_BIN := $(if $(HAS_NCCL),$B/tests/ranks_comm)
 CONVERT_BIN := $(CONVERT:%=$B/bin/ttt-%)
 TOOL_BIN    := $(patsubst %,$B/bin/ttt-%,$(TOOLS) $(FETCH))
 DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
@@ -167,7 +175,7 @@ PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN) $(MPI_BIN) $(CONVERT_BIN)
 TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN) $(MPI_TEST_BIN)
 else
 PROGRAMS := $(TRAINER_BIN)
-TESTS    := $(DEVICE_TEST_BIN)
+TESTS    := $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN)
 endif
 
 .PHONY: fuzz all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs format clean help
@@ -237,7 +245,7 @@ $B/obj/kernels/cpu/comm_mpi.c.o: kernels/cpu/comm_mpi.c $B/obj/how
 	@mkdir -p $(@D)
 	$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(SEES.kernels) -c $< -o $@
 
-$(DEVICE_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+$(DEVICE_TEST_BIN) $(NCCL_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 

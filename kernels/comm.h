@@ -58,7 +58,8 @@ void comm_close(void); /* harmless when closed */
 int comm_ranks(enum comm_axis axis);
 int comm_rank(enum comm_axis axis);
 
-/* Each collective returns a ticket, a point in their queue, for comm_wait. */
+/* Each collective returns a ticket for comm_wait, a point in their queue: behind this one and all
+   before it, also where this one had nothing to do. */
 
 /* x = the sum of all ranks' x.                                              x [count] */
 uint64_t comm_all_reduce(void *x, size_t count, enum comm_type type, enum comm_axis axis);
@@ -91,7 +92,7 @@ const char *comm_error(void);
 struct comm_traffic {
     uint64_t calls, bytes;
 };
-struct comm_traffic comm_traffic(enum comm_axis axis);
+struct comm_traffic comm_traffic_of(enum comm_axis axis);
 
 #ifdef __cplusplus
 }

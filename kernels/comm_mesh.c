@@ -67,7 +67,7 @@ void comm_mesh_count(enum comm_axis axis, size_t bytes, int times)
     sent[axis].bytes += (uint64_t)times * (bytes * (ranks - 1) / ranks);
 }
 
-struct comm_traffic comm_traffic(enum comm_axis axis)
+struct comm_traffic comm_traffic_of(enum comm_axis axis)
 {
     return sent[axis];
 }

@@ -129,7 +129,7 @@ static void test_types(enum comm_axis axis, void *device)
 static void test_axis(enum comm_axis axis, float *host, float *device)
 {
     size_t ranks = (size_t)comm_ranks(axis), bytes = COUNT * sizeof(float);
-    struct comm_traffic before = comm_traffic(axis);
+    struct comm_traffic before = comm_traffic_of(axis);
     test_reduce(axis, host, device);
     test_gather(axis, host, device, true);
     test_gather(axis, host, device, false);
@@ -137,7 +137,7 @@ static void test_axis(enum comm_axis axis, float *host, float *device)
     test_scatter(axis, host, device, false);
     test_broadcast(axis, host, device);
     comm_barrier(axis);
-    struct comm_traffic after = comm_traffic(axis);
+    struct comm_traffic after = comm_traffic_of(axis);
     CHECK(after.calls - before.calls == (ranks > 1 ? 6 : 0));
     CHECK(after.bytes - before.bytes == 2 * (bytes * (ranks - 1) / ranks) +
                                             4 * bytes * (ranks - 1) + bytes * (ranks - 1) / ranks);

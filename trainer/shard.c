@@ -78,7 +78,7 @@ static void gather(struct shard *s, struct shard_place *to, int unit)
     size_t ranks = (size_t)p->mesh.fsdp, vectors = u->vectors / ranks;
     const float *own = p->master + u->offset;
     to->unit = unit;
-    to->gathered = comm_all_gather(to->master, own, vectors, COMM_F32, COMM_FSDP);
+    comm_all_gather(to->master, own, vectors, COMM_F32, COMM_FSDP);
     if (to->work)
         to->gathered = comm_all_gather(to->work, p->work + u->work_offset, u->matrices / ranks,
                                        COMM_REAL, COMM_FSDP);

@@ -2,6 +2,7 @@
 # mesh.sh BIN -- many ranks: the same losses and parameters on every mesh, for every block. Real mpirun.
 # shellcheck source=tests/cli/mesh_parts.bash disable=SC2154
 . "$(dirname "$0")/mesh_parts.bash" "$@"
+need_mpi
 
 # ---- collectives -------------------------------------------------------------------------------
 

@@ -27,11 +27,13 @@ finish() {
     [[ $failed -eq 0 ]]
     exit
 }
-if [[ ! -x $bin/ttt-train-mpi ]] || ! command -v mpirun >/dev/null; then
-    skipped=1
-    echo 'skip everything: no mpirun, or no mpicc when this was built'
-    finish
-fi
+need_mpi() {
+    if [[ ! -x $bin/ttt-train-mpi ]] || ! command -v mpirun >/dev/null; then
+        skipped=1
+        echo 'skip everything: no mpirun, or no mpicc when this was built'
+        finish
+    fi
+}
 
 # array FILE COUNT: ids 3 to 52 in a pattern that can be learnt, as numpy writes uint16.
 array() {

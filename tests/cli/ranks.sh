@@ -2,6 +2,7 @@
 # ranks.sh BIN -- many ranks: what happens when they differ, die or stop. Real mpirun.
 # shellcheck source=tests/cli/mesh_parts.bash disable=SC2154
 . "$(dirname "$0")/mesh_parts.bash" "$@"
+need_mpi
 model=(--total_steps=20 --update_model_config="dict($shape)")
 
 # ---- ranks that differ --------------------------------------------------------------------------
