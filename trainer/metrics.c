@@ -1,11 +1,13 @@
 /* metrics.c -- metrics.jsonl, one JSON object a line. */
 #include "metrics.h"
+#include "chart.h"
 #include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -75,8 +77,16 @@ int metrics_open(struct metrics *m, const char *path, int64_t step)
     return fail("%s: out of memory", path);
 }
 
+int metrics_follow(struct metrics *m, const char *dir, const char *textfile, const char *run,
+                   int64_t step)
+{
+    m->textfile = (struct textfile){.path = textfile, .run = run, .step = step};
+    return dir ? events_open(&m->events, dir, step + 1) : 0;
+}
+
 void metrics_close(struct metrics *m)
 {
+    events_close(&m->events);
     if (m->line) {
         fclose(m->line);
         free(m->text);
@@ -106,43 +116,120 @@ static int flush(struct metrics *m)
     return status;
 }
 
+static int follow(struct metrics *m, const struct metrics_step *s)
+{
+    struct textfile *t = &m->textfile;
+    struct events *e = &m->events;
+    t->step = s->step;
+    t->skipped += s->skipped;
+    if (s->skipped)
+        return textfile_write(t, true);
+    t->loss = s->loss;
+    t->grad_norm = s->grad_norm;
+    t->learning_rate = s->learning_rate;
+    t->tokens_per_s = s->tokens_per_s;
+    t->elapsed_s = s->elapsed_s;
+    return events_put(e, s->step, "train/loss", s->loss) ||
+                   events_put(e, s->step, "train/grad_norm", s->grad_norm) ||
+                   events_put(e, s->step, "train/learning_rate", s->learning_rate) ||
+                   events_put(e, s->step, "train/tokens_per_s", s->tokens_per_s) ||
+                   textfile_write(t, false)
+               ? -1
+               : 0;
+}
+
 int metrics_put(struct metrics *m, const struct metrics_step *s)
 {
-    if (s->skipped) {
+    if (s->skipped)
         fprintf(m->line, "{\"step\": %" PRId64 ", \"skipped\": true}\n", s->step);
-        return flush(m);
+    else
+        fprintf(m->line,
+                "{\"step\": %" PRId64
+                ", \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": %.9g, "
+                "\"tokens_per_s\": %.1f, \"elapsed_s\": %.3f}\n",
+                s->step, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_s, s->elapsed_s);
+    return flush(m) || follow(m, s) ? -1 : 0;
+}
+
+/* One layer's curves [4][points] as a line, and as a picture. */
+static int put_layer(struct metrics *m, int64_t step, int layer, const float *curves, int points,
+                     int mini_batch)
+{
+    char title[64], tag[48];
+    size_t bytes;
+    fprintf(m->line, "{\"step\": %" PRId64 ", \"layer\": %d, \"x\": [", step, layer);
+    for (int i = 0; i < points; i++)
+        fprintf(m->line, "%s%lld", i ? ", " : "", (long long)mini_batch * (i + 1));
+    fprintf(m->line, "], \"ttt_stats\": [");
+    for (int c = 0; c < 4; c++) {
+        fprintf(m->line, "%s[", c ? ", " : "");
+        for (int i = 0; i < points; i++)
+            fprintf(m->line, "%s%.9g", i ? ", " : "", *curves++);
+        fprintf(m->line, "]");
     }
-    fprintf(m->line,
-            "{\"step\": %" PRId64 ", \"loss\": %.9g, \"grad_norm\": %.9g, \"learning_rate\": %.9g, "
-            "\"tokens_per_s\": %.1f, \"elapsed_s\": %.3f}\n",
-            s->step, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_s, s->elapsed_s);
-    return flush(m);
+    fprintf(m->line, "]}\n");
+    if (!*m->events.path)
+        return 0;
+    snprintf(title, sizeof title, "layer %d, step %" PRId64, layer, step);
+    snprintf(tag, sizeof tag, "ttt_stats/layer_%03d", layer);
+    uint8_t *png =
+        chart_draw(curves - (size_t)4 * (size_t)points, points, mini_batch, title, &bytes);
+    int status =
+        png ? events_put_picture(&m->events, step, tag, png, bytes, CHART_WIDTH, CHART_HEIGHT) : -1;
+    free(png);
+    return status;
 }
 
 int metrics_put_stats(struct metrics *m, int64_t step, const double *curves, int layers, int points,
                       int mini_batch)
 {
-    for (int l = 0; l < layers; l++) {
-        fprintf(m->line, "{\"step\": %" PRId64 ", \"layer\": %d, \"x\": [", step, l);
-        for (int i = 0; i < points; i++)
-            fprintf(m->line, "%s%lld", i ? ", " : "", (long long)mini_batch * (i + 1));
-        fprintf(m->line, "], \"ttt_stats\": [");
-        for (int c = 0; c < 4; c++) {
-            fprintf(m->line, "%s[", c ? ", " : "");
-            for (int i = 0; i < points; i++)
-                fprintf(m->line, "%s%.9g", i ? ", " : "", (float)*curves++);
-            fprintf(m->line, "]");
-        }
-        fprintf(m->line, "]}\n");
+    size_t count = (size_t)4 * (size_t)points;
+    float *layer = malloc(count * sizeof *layer);
+    int status = layer ? 0 : fail("%s: out of memory", m->path);
+    for (int l = 0; l < layers && !status; l++) {
+        for (size_t i = 0; i < count; i++)
+            layer[i] = (float)curves[(size_t)l * count + i];
+        status = put_layer(m, step, l, layer, points, mini_batch);
     }
-    return flush(m);
+    free(layer);
+    return flush(m) || status ? -1 : 0;
 }
 
 int metrics_put_validation(struct metrics *m, int64_t step, double loss, uint64_t tokens)
 {
     fprintf(m->line, "{\"step\": %" PRId64 ", \"val_loss\": %.9g, \"val_tokens\": %" PRIu64 "}\n",
             step, (float)loss, tokens);
-    return flush(m);
+    m->textfile.has_validation = true;
+    m->textfile.validation_loss = loss;
+    return flush(m) || events_put(&m->events, step, "validation/loss", loss) ||
+                   textfile_write(&m->textfile, true)
+               ? -1
+               : 0;
+}
+
+int metrics_end(struct metrics *m)
+{
+    return textfile_write(&m->textfile, true);
+}
+
+bool metrics_best(const struct metrics *m, double *loss, int64_t *step)
+{
+    FILE *from = fopen(m->path, "re");
+    char *line = NULL;
+    size_t room = 0;
+    *loss = INFINITY;
+    for (ssize_t n; from && (n = getline(&line, &room, from)) > 0;) {
+        const char *at = strstr(line, "\"val_loss\": "); /* a line of thousands of steps */
+        double here = at ? strtod(at + 12, NULL) : INFINITY;
+        if (here < *loss) {
+            *loss = here;
+            *step = step_of(line, (size_t)n);
+        }
+    }
+    free(line);
+    if (from)
+        fclose(from);
+    return isfinite(*loss);
 }
 
 int metrics_sync(const struct metrics *m)

@@ -7,11 +7,14 @@
 
      {"step", "skipped": true}              an update left out: its numbers were not finite
 
-   Floats have nine digits, which restore a float. A line is written whole or not at all. */
+   Floats have nine digits, which restore a float. A line is written whole or not at all. What it
+   tells goes on to TensorBoard's event files and to a collector's text file where they are asked
+   for. */
 #ifndef METRICS_H
 #define METRICS_H
 
-#include "err.h"
+#include "events.h"
+#include "textfile.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -26,12 +29,19 @@ struct metrics {
     FILE *line;         /* collects lines to be written at once, in text */
     char *text;
     size_t text_bytes;
+    struct events events;
+    struct textfile textfile;
 };
 
 /* Open path for appending after the lines of steps up to `step`: later ones, which a killed run
    left, are cut off, atomically. Step 0 begins anew. */
 must_check int metrics_open(struct metrics *m, const char *path, int64_t step);
 void metrics_close(struct metrics *m); /* harmless when closed */
+
+/* From now on also write event files into dir, and the newest numbers of a run of this name to
+   textfile; either may be NULL. What older event files tell of steps after `step` is void. */
+must_check int metrics_follow(struct metrics *m, const char *dir, const char *textfile,
+                              const char *run, int64_t step);
 
 struct metrics_step {
     int64_t step;
@@ -46,6 +56,12 @@ must_check int metrics_put_stats(struct metrics *m, int64_t step, const double *
                                  int points, int mini_batch);
 must_check int metrics_put_validation(struct metrics *m, int64_t step, double loss,
                                       uint64_t tokens);
+
+/* The last numbers to the text file, whenever it was written before. */
+must_check int metrics_end(struct metrics *m);
+
+/* The lowest validation loss that the file tells of and its step; false: none. */
+bool metrics_best(const struct metrics *m, double *loss, int64_t *step);
 
 /* Make what was put survive a power cut: before a checkpoint that says so many steps are done. */
 must_check int metrics_sync(const struct metrics *m);

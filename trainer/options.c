@@ -25,6 +25,8 @@ static struct options o = {
     .total_steps = 100,
     .accum_steps = 1,
     .eval_batches = 0,
+    .tensorboard = true,
+    .metrics_textfile = "",
     .exp_dir = "",
     .exp_name = "",
     .resume_exp_name = "",
@@ -97,6 +99,8 @@ static struct flag table[] = {
      .help = "measure the validation loss every so many steps and at the end; 0: never"},
     {FLAG_INT, .name = "eval_batches", .value = &o.eval_batches, .operand = "N",
      .help = "on the first N batches of validation.npy; 0: on all"},
+    {FLAG_INT, .name = "eval_tokens", .value = &o.eval_tokens, .operand = "N",
+     .help = "on as many of its first batches as have N tokens; 0: on all"},
 
     {FLAG_GROUP, .name = "run"},
     {FLAG_TEXT, .name = "exp_dir", .value = &o.exp_dir, .operand = "DIR", .help = "where runs lie"},
@@ -109,6 +113,11 @@ static struct flag table[] = {
     {FLAG_ON, .name = "save_in_background", .value = &o.save_in_background,
      .help = "write checkpoints while training goes on, from a snapshot in memory;\n"
              "--no-save_in_background waits and needs no memory"},
+    {FLAG_ON, .name = "tensorboard", .value = &o.tensorboard,
+     .help = "write TensorBoard's event files into the run's directory, too"},
+    {FLAG_TEXT, .name = "metrics_textfile", .value = &o.metrics_textfile, .operand = "FILE",
+     .help = "keep the newest numbers there for a cluster's collectors, in the text format of\n"
+             "Prometheus, as node_exporter reads FILE.prom"},
     {FLAG_TEXT, .name = "resume_exp_name", .value = &o.resume_exp_name, .operand = "NAME",
      .help = "begin with the checkpoint of a run in --exp_dir, this one or another"},
     {FLAG_TEXT, .name = "resume_step", .value = &o.resume_step, .operand = "N",
@@ -332,6 +341,7 @@ static void resolve(int rank, int ranks)
     within("loader_workers", o.loader_workers, 0, 1 << 20);
     within("eval_every", o.eval_every, 0, INT64_MAX);
     within("eval_batches", o.eval_batches, 0, INT64_MAX);
+    within("eval_tokens", o.eval_tokens, 0, INT64_MAX);
     within("save_checkpoint_freq", o.save_checkpoint_freq, 0, INT64_MAX);
     within("save_milestone_freq", o.save_milestone_freq, 0, INT64_MAX);
     within("threads", o.threads, 0, 4096);

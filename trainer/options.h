@@ -24,7 +24,9 @@ struct options {
     int64_t skip_nonfinite;
     int64_t seed;
     bool eval_mode;
-    int64_t eval_every, eval_batches;
+    int64_t eval_every, eval_batches, eval_tokens;
+    bool tensorboard;
+    const char *metrics_textfile; /* "" none */
 
     const char *exp_dir, *exp_name, *resume_exp_name, *resume_step, *resume, *load_part;
     int64_t save_checkpoint_freq, save_milestone_freq;

@@ -178,6 +178,9 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
                     r->validation.path, r->validation.windows, rows);
     if (o->eval_batches && (uint64_t)o->eval_batches < batches)
         batches = (uint64_t)o->eval_batches;
+    uint64_t each = rows * (uint64_t)o->seq_length, wanted = (uint64_t)o->eval_tokens;
+    if (wanted && (wanted - 1) / each + 1 < batches)
+        batches = (wanted - 1) / each + 1;
     int parts = (int)(o->rank_rows / o->micro_batch), data_ranks = mesh_data_ranks(&o->mesh);
     struct score score = {0};
     double counted = 0;

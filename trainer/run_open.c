@@ -270,9 +270,14 @@ static int begin(struct run *r, const struct resume *from)
 
 static int open_directory(struct run *r)
 {
+    const struct options *o = r->options;
     char path[PATH_MAX];
     return rundir_path(r->dir.path, "metrics.jsonl", path) ||
-                   metrics_open(&r->metrics, path, r->saved) || describe(r)
+                   metrics_open(&r->metrics, path, r->saved) ||
+                   metrics_follow(&r->metrics, o->tensorboard ? r->dir.path : NULL,
+                                  *o->metrics_textfile ? o->metrics_textfile : NULL, o->exp_name,
+                                  r->saved) ||
+                   describe(r)
                ? -1
                : 0;
 }

@@ -6,6 +6,7 @@
 #include "run.h"
 #include "run_ranks.h"
 #include "sibling.h"
+#include "summary.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -106,14 +107,16 @@ static void save(struct run *r, struct live *line, int *status)
 }
 
 /* Steps until the end or a signal. Returns the exit status. */
-static int train(struct run *r)
+static int train(struct run *r, double gflops)
 {
     const struct options *o = r->options;
     struct live line;
+    struct summary summary;
     int status = 0;
     if (r->step >= o->total_steps)
         say("step %" PRId64 " of %" PRId64 " is done already", r->step, o->total_steps);
     live_begin(&line, r->step, o->total_steps);
+    summary_begin(&summary, r);
     while (r->step < o->total_steps && !run_stopped(r)) {
         struct metrics_step m;
         int given_up = run_step(r, &m);
@@ -138,6 +141,11 @@ static int train(struct run *r)
         save(r, &line, &status);
     settle(r, &line, &status);
     live_break(&line);
+    if (run_is_first(r) && metrics_end(&r->metrics)) {
+        warn("%s", why());
+        status = 1;
+    }
+    summary_tell(&summary, r, gflops);
     if (!run_stopped(r) || status)
         return status;
     say("stopped by a signal at step %" PRId64 "; --resume=auto goes on", r->step);
@@ -211,12 +219,12 @@ int main(int argc, char **argv)
         device_close();
         return finish(0);
     }
-    if (!quiet)
-        say("%s, %.0f GFLOP/s", device_describe(), device_matmul_gflops());
+    double gflops = quiet ? 0 : device_matmul_gflops();
+    say("%s, %.0f GFLOP/s", device_describe(), gflops);
     struct run r;
     if (run_agree_program(&peers) || run_open(&r, o, &peers, &stop))
         die_of(&peers);
-    int status = o->eval_mode ? evaluate(&r) : train(&r);
+    int status = o->eval_mode ? evaluate(&r) : train(&r, gflops);
     if (ranks.count > 1 && status == 1)
         die_of(&peers);
     run_close(&r);
