@@ -289,7 +289,7 @@ $B/obj/formats/version.c.o: DEFS += -DTTT_VERSION='"$(VERSION)"'
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/ttt
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS) scripts/ttt-plot $(DESTDIR)$(PREFIX)/bin
 	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/ttt
 	@for build in cuda cuda-fp32; do for p in $(TRAINERS); do \
 	    if [ -x build/$$build/bin/ttt-$$p ]; then \

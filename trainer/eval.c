@@ -213,14 +213,15 @@ int main(int argc, char **argv)
     eval_job_catch_signals();
     eval_table_head();
     int status = evaluate_all(&job, results);
-    if (job.stopped) {
-        warn("%s", why());
-        return finish(130);
-    }
-    if (status || (json_path && write_json(results)) || (png_path && eval_draw(results, png_path)))
+    if (!status &&
+        ((json_path && write_json(results)) || (png_path && eval_draw(results, png_path))))
+        status = -1;
+    if (status && !job.stopped)
         die("%s", why());
+    if (status)
+        warn("%s", why());
     json_decref(results);
     tokenizer_close(&tokenizer);
     device_close();
-    return finish(0);
+    return finish(status ? 130 : 0);
 }
