@@ -38,6 +38,19 @@ echo 'text é' >'tree/with blank/é.txt'
 "$python" -c "import random; random.seed(1); open('tree/folder/deep/big', 'wb').write(random.randbytes(21000003))"
 echo inner >tree/folder/inner.txt
 
+# all_of DIR: Google's client fetches all of the bucket from where STORAGE_EMULATOR_HOST says.
+cat >client.py <<'END'
+import os, sys
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+client = storage.Client(project="test", credentials=AnonymousCredentials())
+for blob in client.list_blobs("peer"):
+    path = os.path.join(sys.argv[1], blob.name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    blob.download_to_filename(path)
+END
+all_of() { STORAGE_EMULATOR_HOST=http://${STORAGE_EMULATOR_HOST#http://} "$venv/bin/python" client.py "$1"; }
+
 # ---- a server by others ------------------------------------------------------------------------
 
 port=$("$python" -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
@@ -58,6 +71,9 @@ else bad 'all of a bucket of gcp-storage-emulator' "$(<err)"; fi
 if "$bin/ttt-fetch" -r 'gs://peer/*' emulated 2>err && grep -q '4 there already' err; then
     ok 'a second run fetches nothing from it'
 else bad 'a second run fetches nothing from it' "$(<err)"; fi
+if all_of emulated.theirs 2>err && diff -r emulated emulated.theirs; then
+    ok "the same tree as google-cloud-storage's, from it"
+else bad "the same tree as google-cloud-storage's, from it" "$(tail -n 2 err)"; fi
 if "$bin/ttt-fetch" -q gs://peer/folder/deep/big - | cmp - tree/folder/deep/big; then ok 'a pipe from it'; else bad 'a pipe from it'; fi
 if "$bin/ttt-fetch" gs://peer/nothing out 2>err; then bad 'no object there'; elif grep -q 'not there' err; then ok 'no object there'; else bad 'no object there' "$(<err)"; fi
 if "$bin/ttt-fetch" --list -r gs://peer 2>err | grep -q 'TOTAL: 4 objects, 21000117 bytes'; then ok 'its list'; else bad 'its list' "$(<err)"; fi
@@ -84,16 +100,7 @@ END
 curl -sf --data-binary @put.json "http://$host/control/put" >/dev/null
 curl -sf --data '{"bucket":"peer","page":2}' "http://$host/control/bucket" >/dev/null
 export STORAGE_EMULATOR_HOST=http://$host
-if "$venv/bin/python" - theirs <<'END' 2>err; then ok "google-cloud-storage reads our server"; else bad "google-cloud-storage reads our server" "$(tail -n 2 err)"; fi
-import os, sys
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
-client = storage.Client(project="test", credentials=AnonymousCredentials())
-for blob in client.list_blobs("peer"):
-    path = os.path.join(sys.argv[1], blob.name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    blob.download_to_filename(path)
-END
+if all_of theirs 2>err; then ok "google-cloud-storage reads our server"; else bad "google-cloud-storage reads our server" "$(tail -n 2 err)"; fi
 "$bin/ttt-fetch" -q -r 'gs://peer/*' ours
 if diff -r theirs ours && diff -r tree ours; then ok 'both have the same tree'; else bad 'both have the same tree'; fi
 
