@@ -13,7 +13,7 @@ struct build {
     const struct piece *pieces;
     const uint8_t *text;
     uint32_t count;
-    uint32_t *by_text; /* [1 << bits]: pieces by the hash of their spelling, UINT32_MAX is empty */
+    uint64_t *by_text; /* [1 << bits]: half a hash of a spelling and its piece; all ones is empty */
     unsigned bits;
     uint32_t *rank;     /* [count] */
     struct pair *pairs; /* [pair_room]: merges found so far */
@@ -61,16 +61,26 @@ static void pair_put(struct pair_table *t, struct pair pair)
 
 /* ---- spellings ---------------------------------------------------------------------------- */
 
-/* The slot in by_text of a spelling, or the empty one where it would go. */
-static uint32_t *spelled(const struct build *w, const uint8_t *text, size_t bytes)
+/* The slot in by_text of a spelling, or the empty one where it would go; *tag is its upper half. */
+static uint64_t *slot_of(const struct build *w, const uint8_t *text, size_t bytes, uint64_t *tag)
 {
-    size_t mask = ((size_t)1 << w->bits) - 1, at = XXH3_64bits(text, bytes) & mask;
+    uint64_t hash = XXH3_64bits(text, bytes);
+    size_t mask = ((size_t)1 << w->bits) - 1, at = hash & mask;
+    *tag = hash >> 32;
     for (;; at = (at + 1) & mask) {
-        uint32_t id = w->by_text[at];
-        if (id == UINT32_MAX ||
-            (w->pieces[id].bytes == bytes && !memcmp(w->text + w->pieces[id].at, text, bytes)))
+        uint64_t slot = w->by_text[at];
+        const struct piece *p = &w->pieces[(uint32_t)slot];
+        if (slot == UINT64_MAX ||
+            (slot >> 32 == *tag && p->bytes == bytes && !memcmp(w->text + p->at, text, bytes)))
             return &w->by_text[at];
     }
+}
+
+/* The piece spelled so, or UINT32_MAX. */
+static uint32_t spelled(const struct build *w, const uint8_t *text, size_t bytes)
+{
+    uint64_t tag;
+    return (uint32_t)*slot_of(w, text, bytes, &tag);
 }
 
 static int index_spellings(struct build *w)
@@ -83,16 +93,17 @@ static int index_spellings(struct build *w)
     for (uint32_t id = 0; id < w->count; id++) {
         const struct piece *p = &w->pieces[id];
         const uint8_t *text = w->text + p->at;
+        uint64_t tag;
         if (p->bytes == 0 || p->bytes > PIECE_MAX)
             return fail("piece %u has %u bytes, not 1 to %d", id, p->bytes, PIECE_MAX);
         if (!utf8_valid(text, p->bytes, NULL))
             return fail("piece %u is not UTF-8", id);
         if (!isfinite(p->score))
             return fail("piece %u has a score that is not a number", id);
-        uint32_t *slot = spelled(w, text, p->bytes);
-        if (*slot != UINT32_MAX)
-            return fail("pieces %u and %u are spelled alike", *slot, id);
-        *slot = id;
+        uint64_t *slot = slot_of(w, text, p->bytes, &tag);
+        if (*slot != UINT64_MAX)
+            return fail("pieces %u and %u are spelled alike", (uint32_t)*slot, id);
+        *slot = tag << 32 | id;
     }
     return 0;
 }
@@ -229,7 +240,7 @@ static uint32_t symbol(const struct bpe *b, const struct build *w, const uint8_t
     uint32_t code = next_code(&p, end);
     if (p == end)
         return *char_at(b, code) & CHAR_SYMBOL;
-    uint32_t id = *spelled(w, text, (size_t)(end - text));
+    uint32_t id = spelled(w, text, (size_t)(end - text));
     return id != UINT32_MAX && merges_in(w, id) ? id : NO_SYMBOL;
 }
 
@@ -258,7 +269,7 @@ static int take_merges(struct build *w, const struct bpe_merge *merges, size_t c
         const struct piece *left = &w->pieces[m.left], *right = &w->pieces[m.right];
         memcpy(whole, w->text + left->at, left->bytes);
         memcpy(whole + left->bytes, w->text + right->at, right->bytes);
-        uint32_t id = *spelled(w, whole, left->bytes + right->bytes);
+        uint32_t id = spelled(w, whole, left->bytes + right->bytes);
         if (id == UINT32_MAX || !merges_in(w, id) || !merges_in(w, m.left) ||
             !merges_in(w, m.right))
             return fail("merge %zu, of pieces %u and %u, gives no piece", i, m.left, m.right);
@@ -287,28 +298,25 @@ static int find_merges(struct bpe *b, struct build *w)
     return 0;
 }
 
-static int index_merges(struct bpe *b, struct build *w)
+static int merges_twice(const struct pair *p)
+{
+    return fail("pieces %u and %u merge twice", p->left, p->right);
+}
+
+static int index_wide(struct bpe *b, const struct build *w)
 {
     if (pair_table_open(&b->merges, w->pair_count))
         return -1;
     for (size_t i = 0; i < w->pair_count; i++) {
         if (pair_find(&b->merges, w->pairs[i].left, w->pairs[i].right))
-            return fail("pieces %u and %u merge twice", w->pairs[i].left, w->pairs[i].right);
+            return merges_twice(&w->pairs[i]);
         pair_put(&b->merges, w->pairs[i]);
-        if (w->pairs[i].rank >= b->ranks)
-            b->ranks = w->pairs[i].rank + 1;
     }
     return 0;
 }
 
-/* The merges once more, as small as they can be. */
-static int narrow_merges(struct bpe *b, const struct build *w)
+static int index_narrow(struct bpe *b, const struct build *w)
 {
-    bool fits = b->piece_count + w->codes < 65535;
-    for (size_t i = 0; i < w->pair_count; i++)
-        fits = fits && w->pairs[i].rank < 65535;
-    if (!fits)
-        return 0;
     struct narrow_table *t = &b->narrow;
     t->bits = table_bits(w->pair_count);
     size_t mask = ((size_t)1 << t->bits) - 1;
@@ -323,11 +331,22 @@ static int narrow_merges(struct bpe *b, const struct build *w)
         uint64_t hash = key * 0x9E3779B97F4A7C15u, bit = hash >> (64 - MAYBE_BITS);
         size_t at = hash >> (64 - t->bits);
         t->maybe[bit >> 6] |= (uint64_t)1 << (bit & 63);
-        while (t->slots[at] != UINT64_MAX)
-            at = (at + 1) & mask;
+        for (; t->slots[at] != UINT64_MAX; at = (at + 1) & mask)
+            if (t->slots[at] >> 32 == key)
+                return merges_twice(p);
         t->slots[at] = (uint64_t)key << 32 | p->rank << 16 | p->piece;
     }
     return 0;
+}
+
+/* As small as they can be. */
+static int index_merges(struct bpe *b, const struct build *w)
+{
+    for (size_t i = 0; i < w->pair_count; i++)
+        if (w->pairs[i].rank >= b->ranks)
+            b->ranks = w->pairs[i].rank + 1;
+    bool fits = b->piece_count + w->codes < 65535 && b->ranks < 65535;
+    return fits ? index_narrow(b, w) : index_wide(b, w);
 }
 
 static int ascii_merges(struct bpe *b)
@@ -349,7 +368,7 @@ int bpe_open(struct bpe *b, const struct piece *pieces, uint32_t count, const ui
     struct build w = {.pieces = pieces, .text = text, .count = count};
     int bad = index_spellings(&w) || rank_scores(&w) || read_chars(b, &w) ||
               (merges ? take_merges(&w, merges, merge_count) : find_merges(b, &w)) ||
-              index_merges(b, &w) || narrow_merges(b, &w) || ascii_merges(b);
+              index_merges(b, &w) || ascii_merges(b);
     free(w.by_text);
     free(w.rank);
     free(w.pairs);

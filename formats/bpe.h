@@ -41,9 +41,9 @@ struct pair_table {
     unsigned bits;
 };
 
-/* The same in 8 bytes, where symbols and ranks are below 65535: left, right, rank, piece from the
-   top down, all ones when empty. Merges are looked up where nothing is remembered, and half the
-   bytes are half the misses of the processor's caches. */
+/* Merges in 8 bytes, where symbols and ranks are below 65535: left, right, rank, piece from the top
+   down, all ones when empty. They are looked up where nothing is remembered, and half the bytes are
+   half the misses of the processor's caches. */
 struct narrow_table {
     uint64_t *slots; /* [1 << bits], owned; NULL: there are too many symbols */
     uint64_t *maybe; /* [1 << MAYBE_BITS bits], owned: the hashes that occur, for most do not */
@@ -74,8 +74,8 @@ struct bpe {
     uint32_t *codes;              /* owned: the code of the symbol piece_count + i */
     uint64_t ascii_joins[128][2]; /* bit y of row x: some piece holds x y */
     struct pair_table joins;      /* the same for the other characters */
-    struct pair_table merges;     /* of symbols */
-    struct narrow_table narrow;   /* the same merges again, if they fit */
+    struct narrow_table narrow;   /* merges of symbols, if they fit */
+    struct pair_table merges;     /* else here */
     struct bpe_result (*ascii)[128]; /* [128], owned: what two ASCII characters merge into */
 };
 

@@ -11,11 +11,14 @@
 #define LONG_BITS    14
 #define LONGEST_BITS 11
 
+#define LONG_IDS ((size_t)16 << 20) /* from here on memory for ids grows by eighths */
+
 /* ---- ids that grow ------------------------------------------------------------------------ */
 
 static int grow(struct ids *ids, size_t more)
 {
-    size_t room = ids->room + ids->room / 2 + more + 1024;
+    size_t share = ids->room < LONG_IDS ? ids->room / 2 : ids->room / 8;
+    size_t room = ids->room + share + more + 1024;
     uint32_t *id = realloc(ids->id, sizeof *id * room);
     if (!id)
         return fail("no memory for %zu ids", room);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BUFFER = 1 << 18 };
+enum { FIRST_BUFFER = 1 << 18, LONG_BYTES = 64 << 20 /* from here on it grows by quarters */ };
 
 int jsonl_key_give(struct jsonl_key *key, const char *path)
 {
@@ -50,6 +50,21 @@ int jsonl_resume(struct jsonl *j, struct byte_source source, struct jsonl_key *k
 int jsonl_open(struct jsonl *j, struct byte_source source, struct jsonl_key *key)
 {
     return jsonl_resume(j, source, key, &(struct jsonl_stand){.now = {.line = 1}});
+}
+
+uint8_t *jsonl_buffer_take(struct jsonl *j, size_t *room)
+{
+    size_t left = j->end - j->at, cap = left < FIRST_BUFFER ? FIRST_BUFFER : left;
+    uint8_t *given = j->buf, *fresh = malloc(cap);
+    if (!fresh)
+        return NULL;
+    memcpy(fresh, j->buf + j->at, left);
+    *room = j->cap;
+    j->buf = fresh;
+    j->cap = cap;
+    j->at = 0;
+    j->end = left;
+    return given;
 }
 
 void jsonl_close(struct jsonl *j)
@@ -294,8 +309,10 @@ int jsonl_next(struct jsonl *j, struct jsonl_text *text, struct jsonl_fault *fau
             break;
         }
         if (result == JSON_MORE && !j->ended) {
-            /* Scanned again from its start, but only once it has doubled: linear in all. */
-            size_t want = j->most && held * 2 > j->most ? j->most : held * 2;
+            /* Scanned again from its start, but only once it has grown by a share: linear in all.
+             */
+            size_t want = held < LONG_BYTES ? held * 2 : held + held / 4;
+            want = j->most && want > j->most ? j->most : want;
             if (want == held)
                 return too_long(j);
             if (hold(j, want))

@@ -111,6 +111,10 @@ void jsonl_close(struct jsonl *j); /* harmless when closed */
    the source cuts its bytes. */
 must_check int jsonl_next(struct jsonl *j, struct jsonl_text *text, struct jsonl_fault *fault);
 
+/* Give the buffer away that holds the text of the last record, *room bytes to be freed by the
+   caller, so that a long text is not copied. NULL when memory is out; then nothing has changed. */
+uint8_t *jsonl_buffer_take(struct jsonl *j, size_t *room);
+
 /* Undo the escapes of a text that jsonl_next returned: out [bytes] receives UTF-8 and the number of
    its bytes is returned, never more than `bytes`. A half surrogate pair becomes U+FFFD, and *half
    (if not NULL) the position in raw of the first one, else SIZE_MAX. out may not overlap raw. */

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP_BYTES = 4 << 20 };
+enum {
+    KEEP_BYTES = 4 << 20,
+    LONG_BYTES = 64 << 20, /* from here on memory grows by eighths */
+};
 
 /* ---- the run ------------------------------------------------------------------------------ */
 
@@ -39,7 +42,7 @@ static bool grow(void *array, size_t *room, size_t need, size_t size)
 {
     if (need <= *room)
         return true;
-    size_t want = need + need / 2 + 16;
+    size_t want = need + (need < LONG_BYTES / size ? need / 2 : need / 8) + 16;
     if (want < need || want > SIZE_MAX / size)
         return false;
     void *p = realloc(*(void **)array, want * size);
@@ -57,6 +60,14 @@ uint8_t *documents_raw(struct documents *d, size_t bytes)
         return d->raw + d->raw_bytes;
     fail("out of memory for a document of more than %zu bytes", bytes);
     return NULL;
+}
+
+void documents_take(struct documents *d, uint8_t *raw, size_t bytes, size_t room)
+{
+    free(d->raw);
+    d->raw = raw;
+    d->raw_bytes = bytes;
+    d->raw_room = room;
 }
 
 struct document *documents_add(struct documents *d)
@@ -168,8 +179,14 @@ static int prepare(struct documents *d, struct document *doc, struct scratch *s,
         *bytes = jsonl_decode(plain, raw, doc->bytes, &half);
         *text = plain;
     }
-    if (valid && half == SIZE_MAX)
+    if (valid && half == SIZE_MAX) {
+        if (doc->escaped && d->count == 1 && d->raw_room > LONG_BYTES) {
+            free(d->raw); /* a long document is not held twice */
+            d->raw = NULL;
+            d->raw_room = 0;
+        }
         return 1;
+    }
     char reason[80];
     bool bad_first = !valid && bad < half;
     if (bad_first)

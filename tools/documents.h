@@ -48,6 +48,8 @@ void documents_free(struct documents *d);
 
 /* Room for `bytes` more raw bytes; where they go, or NULL with why(). */
 uint8_t *documents_raw(struct documents *d, size_t bytes);
+/* Let `raw`, an allocation of `room` bytes, be the raw bytes of a run that has none yet. */
+void documents_take(struct documents *d, uint8_t *raw, size_t bytes, size_t room);
 /* A new document at the end of raw, all else zero; NULL with why(). */
 struct document *documents_add(struct documents *d);
 /* Keep a stream's name, for the documents that follow; -1 when memory is out. */

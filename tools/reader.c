@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RUN_BYTES = 1 << 18, RUN_DOCUMENTS = 1 << 12, PIECE_BYTES = 1 << 16 };
+enum { RUN_BYTES = 1 << 18, RUN_DOCUMENTS = 1 << 12, PIECE_BYTES = 1 << 16, LONG_BYTES = 16 << 20 };
 
 static const struct jsonl_stand fresh = {.now = {.line = 1}};
 
@@ -163,6 +163,25 @@ static int read_text(struct reader *r, struct documents *run)
     return 0;
 }
 
+/* A long text of the last record, alone in the run, without a copy. */
+static struct document *add_long(struct reader *r, struct documents *run, const uint8_t *text,
+                                 size_t bytes)
+{
+    const uint8_t *before = r->jsonl.buf;
+    size_t room, at = (size_t)(text - before);
+    uint8_t *buffer = jsonl_buffer_take(&r->jsonl, &room);
+    if (!buffer) {
+        fail("out of memory");
+        return NULL;
+    }
+    documents_take(run, buffer, at, room);
+    struct document *doc = add(r, run);
+    if (doc)
+        doc->bytes = bytes;
+    run->raw_bytes += bytes;
+    return doc;
+}
+
 static struct document *add_text(struct reader *r, struct documents *run, const uint8_t *text,
                                  size_t bytes)
 {
@@ -187,7 +206,9 @@ static int read_record(struct reader *r, struct documents *run)
         return 0;
     if (got == -2)
         return fail("%s: %s", r->input.name, why());
-    struct document *doc = add_text(r, run, text.raw, got == 1 ? text.bytes : 0);
+    bool alone = got == 1 && text.bytes > LONG_BYTES && run->raw_bytes == 0;
+    struct document *doc = alone ? add_long(r, run, text.raw, text.bytes)
+                                 : add_text(r, run, text.raw, got == 1 ? text.bytes : 0);
     if (!doc)
         return -1;
     if (got == -1) {
