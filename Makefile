@@ -26,6 +26,8 @@ TRAINERS  := train eval generate
 CONVERT   := convert
 # Tests that meet the device are made in every build; the rest say nothing about a device.
 DEVICE_TESTS := $(patsubst tests/%.c,%,$(wildcard tests/golden_ops.c tests/golden_model.c tests/device_*.c))
+# Measures, for scripts/bench; made with the tests so that it stays whole.
+BENCHES      := bench_model
 HOST_TESTS   := $(filter-out $(DEVICE_TESTS),$(patsubst tests/%.c,%,$(wildcard tests/golden_*.c tests/test_*.c)))
 
 # ---- how each build compiles -------------------------------------------------------------------
@@ -168,11 +170,12 @@ NCCL_TEST_BIN := $(if $(HAS_NCCL),$B/tests/ranks_comm)
 CONVERT_BIN := $(CONVERT:%=$B/bin/ttt-%)
 TOOL_BIN    := $(patsubst %,$B/bin/ttt-%,$(TOOLS) $(FETCH))
 DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
+BENCH_BIN    := $(BENCHES:%=$B/tests/%)
 HOST_TEST_BIN   := $(HOST_TESTS:%=$B/tests/%)
 
 ifeq ($(BACKEND),cpu)
 PROGRAMS := $(TOOL_BIN) $(TRAINER_BIN) $(MPI_BIN) $(CONVERT_BIN)
-TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN) $(MPI_TEST_BIN)
+TESTS    := $(HOST_TEST_BIN) $(DEVICE_TEST_BIN) $(MPI_TEST_BIN) $(BENCH_BIN)
 else
 PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN)
@@ -245,7 +248,7 @@ $B/obj/kernels/cpu/comm_mpi.c.o: kernels/cpu/comm_mpi.c $B/obj/how
 	@mkdir -p $(@D)
 	$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(SEES.kernels) -c $< -o $@
 
-$(DEVICE_TEST_BIN) $(NCCL_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+$(DEVICE_TEST_BIN) $(NCCL_TEST_BIN) $(BENCH_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 

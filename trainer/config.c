@@ -380,14 +380,36 @@ int config_check(const struct config *c, int seq)
     return mixer_is_ttt(c->seq_modeling_block) ? check_seq(c, seq) : 0;
 }
 
+static void note_policy(const char *key, const char *policy)
+{
+    if (*policy)
+        say("%s='%s': without effect, activations are kept", key, policy);
+}
+
+static void note_chunk(const char *key, int size, int usual)
+{
+    if (size != usual)
+        say("%s=%d: without effect, it only trades memory", key, size);
+}
+
 void config_notes(const struct config *c)
 {
-    if (*c->remat_block || *c->remat_attention || *c->remat_mlp || *c->remat_conv)
-        say("remat_block, remat_attention, remat_mlp, remat_conv: without effect, activations are "
-            "kept");
-    if (c->scan_attention || c->scan_mlp)
-        say("scan_attention, scan_mlp and their chunk sizes: without effect, they only trade "
-            "memory");
+    note_policy("remat_block", c->remat_block);
+    note_policy("remat_attention", c->remat_attention);
+    note_policy("remat_mlp", c->remat_mlp);
+    note_policy("remat_conv", c->remat_conv);
+    if (c->scan_attention)
+        say("scan_attention=True: without effect, attention always works in blocks");
+    if (c->scan_mlp)
+        say("scan_mlp=True: without effect, activations are kept");
+    note_chunk("scan_query_chunk_size", c->scan_query_chunk_size, defaults.scan_query_chunk_size);
+    note_chunk("scan_key_chunk_size", c->scan_key_chunk_size, defaults.scan_key_chunk_size);
+    note_chunk("scan_mlp_chunk_size", c->scan_mlp_chunk_size, defaults.scan_mlp_chunk_size);
+    if (mixer_is_ttt(c->seq_modeling_block) &&
+        c->remat_mini_batch_group_size != defaults.remat_mini_batch_group_size)
+        say("remat_mini_batch_group_size=%d: the inner state is kept before so many mini-batches, "
+            "unless --recompute_every says otherwise",
+            c->remat_mini_batch_group_size);
 }
 
 double config_train_flops(const struct config *c, int seq)

@@ -129,7 +129,8 @@ static struct flag table[] = {
      .help = "auto: go on with this run if it has a checkpoint, else begin; for jobs\n"
              "that are killed and started again"},
     {FLAG_CHOICE, .name = "checkpointer.float_dtype", .value = &o.float_dtype,
-     .operand = "fp32|bf16|fp16", .help = "without effect: checkpoints are fp32"},
+     .operand = "fp32|bf16|fp16|float32|bfloat16|float16",
+     .help = "without effect: checkpoints are fp32"},
     {FLAG_ON, .name = "checkpointer.save_optimizer_state", .value = &o.save_optimizer_state,
      .help = "without effect: checkpoints hold everything"},
     {FLAG_ON, .name = "is_rollback_reshuffle", .value = &o.is_rollback_reshuffle,
@@ -139,7 +140,7 @@ static struct flag table[] = {
     {FLAG_GROUP, .name = "machine"},
     {FLAG_CHOICE, .name = "device", .value = &o.device, .operand = "auto|cpu|cuda",
      .help = "auto: a GPU where one is visible and a CUDA build lies beside this program"},
-    {FLAG_CHOICE, .name = "dtype", .value = &o.dtype, .operand = "auto|fp32|bf16",
+    {FLAG_CHOICE, .name = "dtype", .value = &o.dtype, .operand = "auto|fp32|bf16|float32|bfloat16",
      .help = "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
     {FLAG_INT, .name = "threads", .value = &o.threads, .operand = "N",
      .help = "CPU threads; 0: all"},
@@ -326,8 +327,21 @@ static void join_lines(const char **text)
     *text = joined;
 }
 
+/* The reference's long names of types. */
+static void short_dtype(const char **dtype)
+{
+    static const char *const names[][2] = {{"float32", "fp32"},
+                                           {"bfloat16", "bf16"},
+                                           {"float16", "fp16"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(*dtype, names[i][0]))
+            *dtype = names[i][1];
+}
+
 static void resolve(int rank, int ranks)
 {
+    short_dtype(&o.dtype);
+    short_dtype(&o.float_dtype);
     if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
         misuse("%s", why());
     o.mesh.rank = rank;

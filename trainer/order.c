@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,9 +63,9 @@ uint64_t order_sampler_seed(uint64_t seed)
 /* ---- permutations ------------------------------------------------------------------------- */
 
 /* torch 2.6's limit, (2^32 - 1) / 20: above it 32 bits modulo the count would be uneven. */
-static bool is_large(const struct order *o, uint64_t count)
+bool order_is_large(enum order_rule rule, uint64_t count)
 {
-    return o->rule == ORDER_TORCH_2_6 && count >= UINT32_MAX / 20;
+    return rule == ORDER_TORCH_2_6 && count >= UINT32_MAX / 20;
 }
 
 static void swap(uint32_t *a, uint32_t *b)
@@ -76,32 +75,27 @@ static void swap(uint32_t *a, uint32_t *b)
     *b = held;
 }
 
-/* Permute items as torch permutes 0, 1, 2, ...: by swaps. */
-static void shuffle(struct order *o, uint32_t *item, uint32_t n)
+void order_shuffle(struct mt19937 *g, uint32_t *item, uint32_t n, bool large)
 {
-    for (uint32_t i = 0; i + 1 < n; i++)
-        swap(&item[i], &item[i + mt19937_next(&o->generator) % (n - i)]);
-}
-
-/* Inside out: each item changes places with one of those before it, or stays. */
-static void shuffle_large(struct order *o, uint32_t *item, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        swap(&item[i], &item[next64(&o->generator) % ((uint64_t)i + 1)]);
+    if (large) /* inside out: each item changes places with one of those before it, or stays */
+        for (uint32_t i = 0; i < n; i++)
+            swap(&item[i], &item[next64(g) % ((uint64_t)i + 1)]);
+    else
+        for (uint32_t i = 0; i + 1 < n; i++)
+            swap(&item[i], &item[i + mt19937_next(g) % (n - i)]);
 }
 
 /* Permute the windows of an epoch from place `after` on. */
 static void permute(struct order *o, uint64_t after)
 {
     uint64_t n = o->count - after;
-    is_large(o, n) ? shuffle_large(o, o->item + after, (uint32_t)n)
-                   : shuffle(o, o->item + after, (uint32_t)n);
+    order_shuffle(&o->generator, o->item + after, (uint32_t)n, order_is_large(o->rule, n));
 }
 
 /* A permutation uses up the same count of draws whatever they are, so it need not be made. */
 static void skip(struct order *o, uint64_t after)
 {
-    uint64_t n = o->count - after, draws = is_large(o, n) ? 2 * n : n - 1;
+    uint64_t n = o->count - after, draws = order_is_large(o->rule, n) ? 2 * n : n - 1;
     while (draws--)
         mt19937_next(&o->generator);
 }

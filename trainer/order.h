@@ -9,6 +9,7 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,12 @@ enum order_rule { ORDER_TORCH_2_3, ORDER_TORCH_2_6 };
 
 /* The rule called "torch2.3" or "torch2.6". */
 must_check int order_rule_find(enum order_rule *rule, const char *name);
+
+/* Whether a rule shuffles so many items by the later algorithm. */
+bool order_is_large(enum order_rule rule, uint64_t count);
+
+/* Permute items as torch permutes 0, 1, 2, ..., by the later algorithm when large. */
+void order_shuffle(struct mt19937 *g, uint32_t *item, uint32_t n, bool large);
 
 /* The reshuffles of a run, oldest first: in which epoch, after how many of its windows. A plain
    value; epochs never fall, but a later entry of an epoch may lie before an earlier one. */

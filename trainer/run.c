@@ -184,7 +184,9 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
     int parts = (int)(o->rank_rows / o->micro_batch), data_ranks = mesh_data_ranks(&o->mesh);
     struct score score = {0};
     double counted = 0;
+    struct progress line;
     *tokens = 0;
+    progress_begin(&line, "validated", " rows", batches * rows);
     for (uint64_t b = 0; b < batches; b++) {
         if (read_batch(r, &r->validation, NULL, b * rows))
             return -1;
@@ -197,7 +199,9 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
         }
         for (size_t i = 0; i < (size_t)r->batch.rows * (size_t)r->batch.seq; i++)
             counted += r->batch.mask[i] > 0;
+        progress_to(&line, (b + 1) * rows);
     }
+    progress_end(&line);
     if (mesh_mp_rank(&o->mesh))
         counted = 0;
     if (join_scores(r, &score) || run_sum(r, &counted, 1))

@@ -87,6 +87,7 @@ refuses masked-keys 1 'does not mask keys' --update_model_config='dict(fcm_max_r
 refuses memory 1 'free: a smaller --micro_batch' --update_model_config='dict(hidden_size=65536, num_attention_heads=1024, num_hidden_layers=64)'
 if [[ $bin != *cuda* && $bin != *emulated* ]]; then
     refuses bf16-on-the-cpu 1 'the CPU build computes in fp32' --dtype=bf16
+    refuses bfloat16-is-bf16 1 'dtype=bf16: the CPU build computes in fp32' --dtype=bfloat16
     if [[ ! -e /dev/nvidia0 && ! -e /dev/nvidiactl ]]; then
         refuses no-gpu 1 'no NVIDIA GPU is visible' --device=cuda
     fi
@@ -148,6 +149,24 @@ else
     echo "skip cuda-build-hands-over  no CUDA build here, or a GPU"
 fi
 
+# What only trades memory is taken, and each key's fate told in a line.
+told=()
+for key in remat_block remat_attention remat_mlp remat_conv; do
+    told+=("$key='nothing_saveable'")
+done
+told+=(scan_attention=True scan_mlp=True scan_query_chunk_size=512 scan_key_chunk_size=256 scan_mlp_chunk_size=128
+    remat_mini_batch_group_size=2)
+train --exp_name=notes --total_steps=1 --update_model_config="${model%)}, $(IFS=, && echo "${told[*]}"))"
+status=$? untold=
+for key in "${told[@]}"; do
+    [[ $(grep -c "^ttt-train: ${key//\'/.}: " "$work/err") -eq 1 ]] || untold+=" $key"
+done
+if [[ $status -eq 0 && -z $untold ]]; then
+    ok what-trades-memory-is-told
+else
+    bad "what-trades-memory-is-told (exit $status, not told:$untold)"
+fi
+
 train --exp_name=printed --print_config >"$work/out"
 if grep -q '^--seq_length=32$' "$work/out" && grep -q '"hidden_size": 32' "$work/out" &&
     grep -q 'memory in all' "$work/out" && [[ ! -e $work/runs/printed ]]; then
@@ -156,7 +175,7 @@ else
     bad print-config
 fi
 
-train --exp_name=printed --print_config --mesh_dim='!-1,1,1' --dtype=fp32 --checkpointer.save_optimizer_state=False \
+train --exp_name=printed --print_config --mesh_dim='!-1,1,1' --dtype=float32 --checkpointer.save_optimizer_state=False \
     --jax_distributed.initialize_jax_distributed=False --loader_workers=8 >"$work/out"
 check flags-of-the-reference-are-taken test $? -eq 0 -a -s "$work/out"
 
