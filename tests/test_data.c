@@ -146,6 +146,75 @@ static void test_order_back_and_forth(void)
     case_end("");
 }
 
+/* The first items of torch's later permutation of n, from its definition: item i changes places
+   with one of those before it, or stays. Of the others nothing is kept: what leaves a first place
+   is never seen there again. */
+enum { KEPT = 8 };
+static void later_first(struct mt19937 *g, uint32_t n, uint32_t first[KEPT])
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t high = mt19937_next(g), draw = high << 32 | mt19937_next(g);
+        uint64_t place = draw % ((uint64_t)i + 1);
+        if (i < KEPT)
+            first[i] = place == i ? i : first[place];
+        if (place < KEPT)
+            first[place] = i;
+    }
+}
+
+static void test_later_rule(void)
+{
+    enum { MOST = 1000 };
+    case_begin("torch's later permutation");
+    CHECK(order_is_large(ORDER_TORCH_2_6, 214748364) &&
+          !order_is_large(ORDER_TORCH_2_6, 214748363));
+    CHECK(!order_is_large(ORDER_TORCH_2_3, UINT32_MAX));
+    for (uint32_t n = 1; n <= MOST; n = n < 20 ? n + 1 : n * 7 / 5) {
+        struct mt19937 a, b;
+        uint32_t item[MOST], first[KEPT];
+        mt19937_seed(&a, n);
+        mt19937_seed(&b, n);
+        for (uint32_t i = 0; i < n; i++)
+            item[i] = i;
+        order_shuffle(&a, item, n, true);
+        later_first(&b, n, first);
+        CHECK(!memcmp(item, first, sizeof *item * (n < KEPT ? n : KEPT)));
+        CHECK(mt19937_next(&a) == mt19937_next(&b)); /* as many draws */
+        bool seen[MOST] = {false};
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK(item[i] < n && !seen[item[i]]);
+            seen[item[i]] = true;
+        }
+    }
+    case_end("");
+}
+
+/* What torch 2.15.0 gives for randperm(214748364) after manual_seed(42), and what it draws next.
+   With the case before it, this proves order_shuffle without 860 MB. */
+static void test_later_torch(void)
+{
+    static const uint32_t of_torch[KEPT] = {85514504, 93417259,  199404010, 60269803,
+                                            87481865, 115296688, 108395808, 23093201};
+    static const uint32_t next[2] = {1552420426, 1878459507}; /* 64 bits modulo 2^31 - 1 */
+    static const char name[] = "torch's later permutation of 214748364";
+#ifdef __SANITIZE_ADDRESS__
+    case_skip(name, "too slow under the sanitizer");
+    (void)of_torch, (void)next;
+#else
+    struct mt19937 g;
+    uint32_t first[KEPT];
+    case_begin(name);
+    mt19937_seed(&g, 42);
+    later_first(&g, 214748364, first);
+    CHECK(!memcmp(first, of_torch, sizeof first));
+    for (int i = 0; i < 2; i++) {
+        uint64_t high = mt19937_next(&g);
+        CHECK((high << 32 | mt19937_next(&g)) % INT32_MAX == next[i]);
+    }
+    case_end("");
+#endif
+}
+
 /* ---- windows ------------------------------------------------------------------------------ */
 
 /* Ids 0, 1, 2, ... modulo `vocab`, as a file in the test's folder. */
@@ -321,6 +390,8 @@ int main(void)
     test_seeds("tests/golden/order");
     test_orders("tests/golden/order");
     test_order_back_and_forth();
+    test_later_rule();
+    test_later_torch();
     test_windows(NPY_U2, "windows-u2");
     test_windows(NPY_I4, "windows-i4");
     test_find();
