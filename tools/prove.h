@@ -21,7 +21,8 @@ must_check int prove_repair(const char *path, const char *out);
 
 /* The dataset `dir` holds the documents of these streams, each once and in the order that the
    manifest's seed gives: a hash over all, and every document compared up to 100000 of them, evenly
-   chosen beyond. */
+   chosen beyond. When the hash says that something is lost all are compared: the first bad one, its
+   bytes, and how many. */
 must_check int prove_origin(const char *dir, const struct manifest *m, const char *const *sources,
                             int count, struct proof *p);
 

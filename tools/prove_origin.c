@@ -85,34 +85,48 @@ static uint64_t part_sum(const struct part *p, size_t id_bytes)
     return sum;
 }
 
-/* A document of the stream that comes in pieces, against its place. */
+/* Documents that are not what the source has, and the first of them. */
+struct lost {
+    uint64_t documents, first, place, from, to; /* its bytes in the array: from .. to-1 */
+    const char *path;                           /* of the array */
+};
+
+/* Documents of the stream, which come in pieces, against their places: every `stride`-th. */
 static int compare(struct feed *f, const struct placing *o, uint64_t test, const struct part *train,
-                   const struct part *held_out, size_t id_bytes, uint64_t *compared)
+                   const struct part *held_out, size_t id_bytes, uint64_t stride,
+                   uint64_t *compared, struct lost *lost)
 {
-    uint64_t documents = f->totals.documents, stride = documents / COMPARED + 1, d = 0, at = 0;
-    uint64_t count = 0;
+    uint64_t documents = f->totals.documents, d = 0, at = 0, count = 0;
     const uint8_t *there = NULL;
     struct tok_doc piece;
     struct progress shown;
+    bool same = true;
     int status;
     progress_begin(&shown, "compared", "B", f->bytes);
     for (; (status = feed_piece(f, &piece)) > 0; d += piece.last) {
-        if (d % stride == 0 && d < documents) {
-            uint64_t place = placing_of(o, d);
-            const struct part *p = place < test ? held_out : train;
-            if (piece.first) {
-                there = part_document(p, place < test ? place : place - test, &count);
-                at = 0;
-            }
-            if (!there || at + piece.count > count || (piece.last && at + piece.count < count) ||
-                memcmp(there + at * id_bytes, piece.stored, piece.count * id_bytes))
-                return fail("%s: document %" PRIu64 " of the source should stand in place %" PRIu64
-                            " there, but something else does",
-                            p->path, d, place < test ? place : place - test);
-            at += piece.count;
-            *compared += piece.last;
-        }
         progress_to(&shown, feed_offset(f));
+        if (d % stride || d >= documents)
+            continue;
+        uint64_t place = placing_of(o, d), number = place < test ? place : place - test;
+        const struct part *p = place < test ? held_out : train;
+        if (piece.first) {
+            there = part_document(p, number, &count);
+            same = there != NULL;
+            at = 0;
+        }
+        same = same && at + piece.count <= count && (!piece.last || at + piece.count == count) &&
+               !memcmp(there + at * id_bytes, piece.stored, piece.count * id_bytes);
+        at += piece.count;
+        *compared += piece.last;
+        if (!piece.last || same)
+            continue;
+        if (lost->documents++ == 0) {
+            lost->first = d;
+            lost->place = number;
+            lost->path = p->path;
+            lost->from = there ? (uint64_t)(there - p->ids.map.data) : 0;
+            lost->to = there ? lost->from + count * id_bytes : p->ids.map.bytes;
+        }
     }
     progress_end(&shown);
     return status;
@@ -126,6 +140,7 @@ int prove_origin(const char *dir, const struct manifest *m, const char *const *s
     struct feed f = {0};
     struct placing o = {0};
     struct part train = {0}, test = {0};
+    struct lost lost = {0};
     uint64_t held_out = 0, compared = 0;
     if (!line || line->seed < 0)
         return fail("%s: only .npy datasets whose splits were drawn are compared with their source",
@@ -150,10 +165,18 @@ int prove_origin(const char *dir, const struct manifest *m, const char *const *s
                      : 0;
     if (!status && npy_item_bytes(train.ids.dtype) != id_bytes)
         status = fail("%s: its ids are not as wide as the source's", train.path);
-    if (!status && part_sum(&train, id_bytes) + part_sum(&test, id_bytes) != f.totals.sum)
+    bool whole = !status && part_sum(&train, id_bytes) + part_sum(&test, id_bytes) == f.totals.sum;
+    if (!status) /* what is not whole is looked at document by document */
+        status = compare(&f, &o, held_out, &train, &test, id_bytes,
+                         whole ? f.totals.documents / COMPARED + 1 : 1, &compared, &lost);
+    if (!status && lost.documents)
+        status =
+            fail("%s: document %" PRIu64 " of the source should stand in place %" PRIu64
+                 " there, bytes %" PRIu64 " to %" PRIu64 ", but something else does; %" PRIu64
+                 " of %" PRIu64 " documents are lost",
+                 lost.path, lost.first, lost.place, lost.from, lost.to, lost.documents, compared);
+    else if (!status && !whole)
         status = fail("%s: train and test together are not the documents of the source", dir);
-    if (!status)
-        status = compare(&f, &o, held_out, &train, &test, id_bytes, &compared);
     snprintf(p->note, sizeof p->note,
              "every document of the source once\torder of seed %lld: %" PRIu64 " compared",
              (long long)line->seed, compared);

@@ -216,8 +216,7 @@ expect "--jobs --force replaces it" bash -c 'ttt-pack -q -j 2 --force -o j --tok
 expect "--jobs: given splits, in little memory" bash -c 'ttt-pack -q -j 2 --memory 64M -o gj --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok >/dev/null && diff -r -x manifest.jsonl gj g'
 cp blocks.tok hurt.tok
 flip hurt.tok $(($(stat -c%s hurt.tok) - 100000))
-ttt-pack -j 2 -o jh --tokenizer-name small hurt.tok >out.txt 2>err.txt
-expect "--jobs: a damaged block is named" bash -c '[[ $? -eq 0 ]] && grep -q "hurt.tok: block .*checksum" err.txt && grep -q "processes failed" err.txt && [[ ! -s out.txt ]]'
+expect "--jobs: a damaged block is named" bash -c '! ttt-pack -j 2 -o jh --tokenizer-name small hurt.tok >out.txt 2>err.txt && grep -q "hurt.tok: block .*checksum" err.txt && grep -q "processes failed" err.txt && [[ ! -s out.txt ]]'
 expect "--jobs: then with another number" bash -c 'ttt-pack -q -j 3 -o jh --tokenizer-name small blocks.tok >/dev/null && ttt-verify -q jh && [[ $(find jh -type f | wc -l) -eq 7 ]]'
 refuse "a flipped bit, in the memory and through files" 1 "checksum" ttt-pack -o x --tokenizer-name small hurt.tok
 mkdir -p "ls/${path#d/}"
@@ -278,6 +277,9 @@ expect "verify: this tokenizer" ttt-verify -q --tokenizer "$model" a.tok d
 
 expect "verify: the source's chain, from the dataset alone" bash -c 'ttt-verify d g | grep -c "every document of the source" | grep -qx 2'
 expect "verify: against the source, in its order" bash -c 'ttt-pack -q -o o --tokenizer-name small --val-ratio 0.02 a.tok >/dev/null && ttt-verify --source a.tok o | grep -q "300 compared"'
+cp -r o oh
+printf '\x55\x55' | dd of="$(echo oh/*/train.npy)" bs=1 seek=1128 conv=notrunc status=none
+expect "verify: damage against the source: where, and what is lost" bash -c '! ttt-verify -q --source a.tok oh 2>err.txt && grep -q "train.npy: damaged" err.txt && grep -qE "train.npy: document [0-9]+ of the source should stand in place [0-9]+ there, bytes [0-9]+ to [0-9]+, but something else does; 1 of 300 documents are lost" err.txt'
 refuse "verify: against another source" 1 "not made from s5.tok" ttt-verify -q --source s5.tok o
 expect "verify: tokenized again" bash -c 'ttt-verify --deep --tokenizer "$0" a.tok o | grep -c "documents the same, 0 cannot" | grep -qx 4' "$model"
 # The published sets are told by their sizes; these two are holes with a header.
