@@ -1,5 +1,6 @@
 /* prove.c -- is one file whole, and does it hold what it should? */
 #include "prove.h"
+#include "foreign.h"
 #include "ids.h"
 #include "npy.h"
 #include "report.h"
@@ -218,6 +219,52 @@ int prove_offsets(const char *path, const struct manifest_file *line, struct pro
         status = starts_check(path, &a, line);
     npy_close(&a);
     snprintf(p->note, sizeof p->note, "%" PRIu64 " documents", line->documents);
+    return status;
+}
+
+int prove_offsets_alone(const char *path, struct proof *p)
+{
+    struct npy ids, a;
+    char sibling[4096];
+    snprintf(sibling, sizeof sibling, "%.*s.npy", (int)(strlen(path) - strlen(".offsets")), path);
+    if (npy_open(&a, path))
+        return -1;
+    struct manifest_file line = {.documents = a.count ? a.count - 1 : 0};
+    int status = npy_open(&ids, sibling);
+    if (!status) {
+        line.tokens = ids.count;
+        npy_close(&ids);
+        status = starts_check(path, &a, &line);
+    }
+    npy_close(&a);
+    snprintf(p->note, sizeof p->note, "%" PRIu64 " documents of %" PRIu64 " tokens", line.documents,
+             line.tokens);
+    return status;
+}
+
+int prove_foreign(const char *path, const char *format, const struct manifest_file *line,
+                  struct proof *p)
+{
+    struct foreign_plan plan = {.format = format, .eod = -1, .vocab_size = line->vocab_size};
+    struct foreign f;
+    struct tok_doc piece;
+    uint64_t tokens = 0, documents = 0;
+    int status = prove_sums(path, line, p);
+    if (status || foreign_open(&f, path, &plan))
+        return -1;
+    bool told = f.ends == ENDS_LISTED || f.ends == ENDS_MEGATRON || f.ends == ENDS_MDS;
+    while ((status = foreign_piece(&f, &piece)) > 0) {
+        tokens += piece.count;
+        documents += piece.last;
+    }
+    foreign_close(&f);
+    if (!status && (tokens != line->tokens || (told && documents != line->documents)))
+        status = fail("%s: %" PRIu64 " documents and %" PRIu64 " ids, but the manifest says "
+                      "%" PRIu64 " and %" PRIu64,
+                      path, documents, tokens, line->documents, line->tokens);
+    int n = snprintf(p->note, sizeof p->note, "%" PRIu64 " tokens\t%s", tokens, format);
+    if (told)
+        snprintf(p->note + n, sizeof p->note - (size_t)n, "\t%" PRIu64 " documents", documents);
     return status;
 }
 

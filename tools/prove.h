@@ -47,6 +47,14 @@ must_check int prove_ids(const char *path, uint32_t vocab_size, const struct man
 /* The offsets beside an .npy: sums, one start a document, none before the last, and the end. */
 must_check int prove_offsets(const char *path, const struct manifest_file *line, struct proof *p);
 
+/* The same of offsets alone: they are held against the .npy beside them. */
+must_check int prove_offsets_alone(const char *path, struct proof *p);
+
+/* A file of ids of another program's format (foreign.h): what the manifest says of its bytes, every
+   number of its index, every id, and how many ids and, where the file tells, documents. */
+must_check int prove_foreign(const char *path, const char *format, const struct manifest_file *line,
+                             struct proof *p);
+
 /* Any file whose bytes are all that is known. */
 must_check int prove_sums(const char *path, const struct manifest_file *line, struct proof *p);
 

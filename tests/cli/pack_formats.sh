@@ -44,7 +44,10 @@ npy=$(<npy.txt)
 for f in megatron nanogpt llmc datatrove mds; do
     expect "$f: written" bash -c 'ttt-pack -q --tokenizer-name s --val-ratio 0.01 -o d --format '$f' a.tok >'$f'.txt'
     expect "$f: verify" ttt-verify -q "$(<$f.txt)"
+    expect "$f: its ids are looked at" bash -c 'ttt-verify "$0" | grep -qE "tokens	'$f'"' "$(<$f.txt)"
 done
+expect "offsets alone" bash -c 'ttt-verify "$0/train.offsets" | grep -q "ok	.* documents of .* tokens"' "$npy"
+expect "offsets beside another array" bash -c 'cp "$0/train.offsets" x.offsets && cp "$0/test.npy" x.npy && ! ttt-verify -q x.offsets 2>err.txt && grep -q "x.offsets: document" err.txt && rm x.*' "$npy"
 refuse "nanogpt has no wide ids" 1 "no such ids" pack -o x --format nanogpt --dtype u32 a.tok
 refuse "megatron has no u32" 1 "no such ids" pack -o x --format megatron --dtype u32 a.tok
 
