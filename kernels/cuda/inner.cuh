@@ -22,7 +22,6 @@ template <int F> struct inner {
     static constexpr int THREADS = F == 16 ? 64 : F == 96 ? 256 : 128;
     static constexpr int ROWS = THREADS / LANES;
     static constexpr int STRIDE = F + 4;
-    static constexpr int W_ROWS = F / ROWS; // of an F x F matrix, updated by one thread
     static constexpr size_t STATE = (size_t)F * F + F;
 };
 
@@ -138,22 +137,7 @@ template <int F> static __device__ inline void save_state(float *to, const float
 // ---- products
 // -------------------------------------------------------------------------------------
 
-// z += x W and y += q W for one row each and this lane's columns; W_STRIDE from row to row of W.
-template <int F, int W_STRIDE>
-static __device__ inline void times_pair(float4 &z, float4 &y, const float *x, const float *q,
-                                         const float *w, int column)
-{
-    UNROLL_4
-    for (int k = 0; k < F; k += 4) {
-        float4 a = load4(x + k), b = load4(q + k);
-        const float *wk = w + k * W_STRIDE + column;
-        float4 w0 = load4(wk), w1 = load4(wk + W_STRIDE), w2 = load4(wk + 2 * W_STRIDE),
-               w3 = load4(wk + 3 * W_STRIDE);
-        z = fma4(a.w, w3, fma4(a.z, w2, fma4(a.y, w1, fma4(a.x, w0, z))));
-        y = fma4(b.w, w3, fma4(b.z, w2, fma4(b.y, w1, fma4(b.x, w0, y))));
-    }
-}
-
+// z += x W for one row and this lane's columns; W_STRIDE from row to row of W.
 template <int F, int W_STRIDE>
 static __device__ inline void times(float4 &z, const float *x, const float *w, int column)
 {
@@ -165,48 +149,6 @@ static __device__ inline void times(float4 &z, const float *x, const float *w, i
         z = fma4(a.y, load4(wk + W_STRIDE), z);
         z = fma4(a.z, load4(wk + 2 * W_STRIDE), z);
         z = fma4(a.w, load4(wk + 3 * W_STRIDE), z);
-    }
-}
-
-// y += x W^T for one row and the columns lane + n F/4, n = 0..3: neighbouring lanes read
-// neighbouring rows of W.
-template <int F, int W_STRIDE>
-static __device__ inline void times_transposed(float y[4], const float *x, const float *w, int lane)
-{
-    UNROLL_4
-    for (int c = 0; c < F; c += 4) {
-        float4 a = load4(x + c);
-        for (int n = 0; n < 4; n++)
-            y[n] += dot4(a, load4(w + (lane + n * (F / 4)) * W_STRIDE + c));
-    }
-}
-
-// score[i][j] = q_i . x_j + 1 for j <= i, else 0
-template <int F>
-static __device__ inline void scores(float *score, const float *q, const float *x, int tokens)
-{
-    for (int n = threadIdx.x; n < tokens * tokens; n += blockDim.x) {
-        int i = n / tokens, j = n % tokens;
-        float sum = 0;
-        for (int c = 0; c < F && j <= i; c += 4)
-            sum += dot4(load4(q + i * inner<F>::STRIDE + c), load4(x + j * inner<F>::STRIDE + c));
-        score[n] = j <= i ? sum + 1 : 0;
-    }
-}
-
-// sum[n] += sum_j factor_j x[j][first + n] g[j][column..] over this thread's W_ROWS rows of an F x
-// F matrix; factor NULL: 1.
-template <int F>
-static __device__ inline void outer_sum(float4 *sum, const float *x, const float *g,
-                                        const float *factor, int tokens, const place<F> &at)
-{
-    int first = at.row * inner<F>::W_ROWS;
-    for (int j = 0; j < tokens; j++) {
-        float4 gj = load4(g + j * inner<F>::STRIDE + at.column);
-        if (factor)
-            gj = factor[j] * gj;
-        for (int n = 0; n < inner<F>::W_ROWS; n++)
-            sum[n] = fma4(x[j * inner<F>::STRIDE + first + n], gj, sum[n]);
     }
 }
 
@@ -251,47 +193,6 @@ static __device__ inline gradient_gradient inner_gradient_bwd(float4 dg, const g
     to.dz = at.lnv(dxh, d.xh, d.r) - d.r * q2 * d.xh;
     to.dscale = du * d.e + to.de * d.xh;
     return to;
-}
-
-// The gradients G of a mini-batch, without outputs: for replay and statistics.
-template <int F>
-static __device__ inline void gradient_rows(float *g, const float *x, const float *w,
-                                            const float *b, const real *v, size_t row, float4 scale,
-                                            float4 bias, float eps, int tokens, const place<F> &at)
-{
-    for (int first = 0; first < tokens; first += inner<F>::ROWS) {
-        int i = min(first + at.row, tokens - 1);
-        const float *xi = x + i * inner<F>::STRIDE;
-        float4 z = load4(b + at.column);
-        times<F, inner<F>::STRIDE>(z, xi, w, at.column);
-        gradient d = inner_gradient<F>(z, load4(xi + at.column), load4(v + i * row + at.column),
-                                       scale, bias, eps, at);
-        if (at.active && first + at.row < tokens)
-            store4(g + i * inner<F>::STRIDE + at.column, d.g);
-    }
-}
-
-// W -= (s X)^T G; b -= sum_j s_j G_j. minus_s holds -s.
-template <int F>
-static __device__ inline void state_update(float *w, float *b, const float *x, const float *g,
-                                           const float *minus_s, int tokens, const place<F> &at)
-{
-    constexpr int STRIDE = inner<F>::STRIDE, W_ROWS = inner<F>::W_ROWS;
-    if (at.active) {
-        float *to = w + at.row * W_ROWS * STRIDE + at.column;
-        float4 sum[W_ROWS];
-        for (int n = 0; n < W_ROWS; n++)
-            sum[n] = load4(to + n * STRIDE);
-        outer_sum<F>(sum, x, g, minus_s, tokens, at);
-        for (int n = 0; n < W_ROWS; n++)
-            store4(to + n * STRIDE, sum[n]);
-    }
-    for (int c = threadIdx.x; c < F; c += blockDim.x) {
-        float sum = b[c];
-        for (int j = 0; j < tokens; j++)
-            sum = fmaf(minus_s[j], g[j * STRIDE + c], sum);
-        b[c] = sum;
-    }
 }
 
 // ---- host

@@ -10,6 +10,7 @@
 
 #include "gelu.cuh"
 #include "inner.cuh"
+#include "products.cuh"
 
 enum { MLP_THREADS = 256 };
 
@@ -80,96 +81,15 @@ static __device__ inline void load_rates(float *rate, float *minus_s, const floa
     }
 }
 
-// ---- products
-// -------------------------------------------------------------------------------------
-
-// take(i, column, y): y is row i of A W from that column, four of them. A [tokens] rows, `stride`
-// apart; W [K][N]. A thread has R rows.
-template <int N, int K, int R, class Take>
-static __device__ inline void rows_times(const float *a, int stride, const float *w, int tokens,
-                                         Take take)
-{
-    for (int n = threadIdx.x; n < (tokens + R - 1) / R * (N / 4); n += blockDim.x) {
-        const int first = n / (N / 4) * R, column = n % (N / 4) * 4;
-        float4 sum[R];
-        for (int i = 0; i < R; i++)
-            sum[i] = four(0);
-        UNROLL_4
-        for (int k = 0; k < K; k += 4) {
-            const float *wk = w + k * N + column;
-            float4 w0 = load4(wk), w1 = load4(wk + N), w2 = load4(wk + 2 * N),
-                   w3 = load4(wk + 3 * N);
-            for (int i = 0; i < R; i++) {
-                float4 x = load4(a + min(first + i, tokens - 1) * stride + k);
-                sum[i] = fma4(x.w, w3, fma4(x.z, w2, fma4(x.y, w1, fma4(x.x, w0, sum[i]))));
-            }
-        }
-        for (int i = 0; i < R; i++)
-            if (first + i < tokens)
-                take(first + i, column, sum[i]);
-    }
-}
-
-// take(i, n, y): y is value n of row i of A W^T. W [N][K].
-template <int N, int K, class Take>
-static __device__ inline void rows_back(const float *a, int stride, const float *w, int tokens,
-                                        Take take)
-{
-    constexpr int R = 4;
-    for (int at = threadIdx.x; at < (tokens + R - 1) / R * N; at += blockDim.x) {
-        const int first = at / N * R, n = at % N;
-        float sum[R] = {};
-        UNROLL_4
-        for (int k = 0; k < K; k += 4) {
-            float4 wk = load4(w + n * K + k);
-            for (int i = 0; i < R; i++)
-                sum[i] += dot4(load4(a + min(first + i, tokens - 1) * stride + k), wk);
-        }
-        for (int i = 0; i < R; i++)
-            if (first + i < tokens)
-                take(first + i, n, sum[i]);
-    }
-}
-
-// sum[m] += sum_j factor_j x[j][row + m] g[j][column..], m = 0..3; factor NULL: 1.
-static __device__ __forceinline__ void outer4(float4 sum[4], const float *x, int x_stride, int row,
-                                              const float *g, int g_stride, int column,
-                                              const float *factor, int tokens)
-{
-    for (int j = 0; j < tokens; j++) {
-        float4 gj = load4(g + j * g_stride + column), xj = load4(x + j * x_stride + row);
-        if (factor)
-            gj = factor[j] * gj;
-        sum[0] = fma4(xj.x, gj, sum[0]);
-        sum[1] = fma4(xj.y, gj, sum[1]);
-        sum[2] = fma4(xj.z, gj, sum[2]);
-        sum[3] = fma4(xj.w, gj, sum[3]);
-    }
-}
-
-// A matrix [M][N] four rows and columns at a time: add(sum, row, column). to may be from.
-template <int M, int N, class Add>
-static __device__ inline void matrix_add(float *to, const float *from, Add add)
-{
-    for (int n = threadIdx.x; n < M / 4 * (N / 4); n += blockDim.x) {
-        const int row = n / (N / 4) * 4, column = n % (N / 4) * 4;
-        float4 sum[4];
-        for (int m = 0; m < 4; m++)
-            sum[m] = load4(from + (row + m) * N + column);
-        add(sum, row, column);
-        for (int m = 0; m < 4; m++)
-            store4(to + (row + m) * N + column, sum[m]);
-    }
-}
+// ---- the state learns
+// ---------------------------------------------------------------------------------
 
 // W -= (s X)^T G; b -= sum_j s_j G_j, for W [M][N] and b after it.
 template <int M, int N>
 static __device__ inline void layer_update(float *to, const float *from, const float *x,
                                            const float *g, const float *minus_s, int tokens)
 {
-    matrix_add<M, N>(to, from, [&](float4 *sum, int row, int column) {
-        outer4(sum, x, inner<M>::STRIDE, row, g, inner<N>::STRIDE, column, minus_s, tokens);
-    });
+    matrix_add<M, N, N>(to, from, {{x, inner<M>::STRIDE, g, inner<N>::STRIDE, minus_s}}, tokens);
     for (int c = threadIdx.x; c < N; c += blockDim.x) {
         float sum = from[M * N + c];
         for (int j = 0; j < tokens; j++)
@@ -194,18 +114,18 @@ static __device__ inline void mlp_learn(const mlp_learned &l, const float *state
                                         int tokens, const place<F> &at)
 {
     constexpr int HIDDEN = mlp<F>::HIDDEN, STRIDE = mlp<F>::STRIDE, WIDE = mlp<F>::WIDE;
-    rows_times<HIDDEN, F, 4>(l.x, STRIDE, state + mlp<F>::W1, tokens,
-                             [&](int i, int column, float4 z) {
-                                 z = z + load4(state + mlp<F>::B1 + column);
-                                 store4(l.z1 + i * WIDE + column, z);
-                                 store4(l.x2 + i * WIDE + column, gelu4(z));
-                             });
+    rows_times<HIDDEN, F, HIDDEN, 4>(l.x, STRIDE, state + mlp<F>::W1, tokens,
+                                     [&](int i, int column, float4 z) {
+                                         z = z + load4(state + mlp<F>::B1 + column);
+                                         store4(l.z1 + i * WIDE + column, z);
+                                         store4(l.x2 + i * WIDE + column, gelu4(z));
+                                     });
     __syncthreads();
-    rows_times<F, HIDDEN, 1>(l.x2, WIDE, state + mlp<F>::W2, tokens,
-                             [&](int i, int column, float4 z) {
-                                 store4(l.g2 + i * STRIDE + column,
-                                        z + load4(state + mlp<F>::B2 + column));
-                             });
+    rows_times<F, HIDDEN, F, 1>(l.x2, WIDE, state + mlp<F>::W2, tokens,
+                                [&](int i, int column, float4 z) {
+                                    store4(l.g2 + i * STRIDE + column,
+                                           z + load4(state + mlp<F>::B2 + column));
+                                });
     __syncthreads();
     for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
         int i = min(first + at.row, tokens - 1);
@@ -221,7 +141,7 @@ static __device__ inline void mlp_learn(const mlp_learned &l, const float *state
         }
     }
     __syncthreads();
-    rows_back<HIDDEN, F>(l.g2, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int n, float h) {
+    rows_back<HIDDEN, F, F>(l.g2, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int n, float h) {
         size_t here = i * WIDE + n;
         if (l.h)
             l.h[here] = h;

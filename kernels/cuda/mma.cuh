@@ -16,13 +16,6 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-// Two values as bf16, the first in the low half.
-static __device__ inline unsigned bf16_pair(float low, float high)
-{
-    return (unsigned)__bfloat16_as_ushort(__float2bfloat16_rn(high)) << 16 |
-           __bfloat16_as_ushort(__float2bfloat16_rn(low));
-}
-
 static __device__ inline float bf16_low(unsigned pair)
 {
     return __uint_as_float(pair << 16);
@@ -34,6 +27,14 @@ static __device__ inline float bf16_high(unsigned pair)
 }
 
 #ifdef __CUDACC__
+
+// Two values as bf16, rounded to nearest even, the first in the low half.
+static __device__ inline unsigned bf16_pair(float low, float high)
+{
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
 
 // c += A B
 static __device__ inline void mma_bf16(float c[4], const unsigned a[4], const unsigned b[2])

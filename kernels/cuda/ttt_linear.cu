@@ -1,6 +1,6 @@
 // cuda/ttt_linear.cu -- TTT-Linear forward: a block per sequence and head, the state in shared
 // memory, fp32 throughout.
-#include "inner.cuh"
+#include "inner_linear.cuh"
 
 size_t ttt_linear_state_floats(int head_dim)
 {
@@ -73,21 +73,22 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         }
         __syncthreads();
 
-        // Z = X W + b, its gradient G; Q W + b
+        // Z = X W + b in the tile of G; Q W + b
+        linear_rows<F, STRIDE>(m.g, m.x, m.w, m.b, tokens);
+        linear_rows<F, STRIDE>(m.zb, m.q, m.w, m.b, tokens);
+        scores<F>(m.p, m.q, m.x, tokens);
+        __syncthreads();
+
+        // its gradient G
         for (int first = 0; first < tokens; first += ROWS) {
             int i = min(first + at.row, tokens - 1);
-            const float *xi = m.x + i * STRIDE;
-            float4 z = load4(m.b + at.column), y = z;
-            times_pair<F, STRIDE>(z, y, xi, m.q + i * STRIDE, m.w, at.column);
-            gradient d = inner_gradient<F>(z, load4(xi + at.column),
+            gradient d = inner_gradient<F>(load4(m.g + i * STRIDE + at.column),
+                                           load4(m.x + i * STRIDE + at.column),
                                            load4(v + here + i * head.row + at.column), scale, bias,
                                            s.eps, at);
-            if (at.active && first + at.row < tokens) {
+            if (at.active && first + at.row < tokens)
                 store4(m.g + i * STRIDE + at.column, d.g);
-                store4(m.zb + i * STRIDE + at.column, y);
-            }
         }
-        scores<F>(m.p, m.q, m.x, tokens);
         __syncthreads();
 
         // Zb = Q W + b - P G, P[i][j] = t_i rate_j score; the output
@@ -102,7 +103,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
                 store4(out + here + i * head.row + at.column,
                        load4(m.q + i * STRIDE + at.column) + scale * z + bias);
         }
-        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens, at);
+        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens);
         __syncthreads();
     }
     if (last)

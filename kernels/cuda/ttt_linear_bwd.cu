@@ -2,6 +2,7 @@
 // from its end. Each kept group is replayed into the workspace first. The formulas and their order
 // are those of docs/model.md; capital letters are tiles, primes gradients of the state.
 #include "inner_bwd.cuh"
+#include "inner_linear.cuh"
 
 #include "device.h"
 
@@ -71,7 +72,7 @@ static __device__ inline void replay(float *slots, const bwd_shared<F, FAR> &m, 
         __syncthreads();
         gradient_rows<F>(m.g, m.x, m.w, m.b, v + here, head.row, scale, bias, s.eps, tokens, at);
         __syncthreads();
-        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens, at);
+        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens);
         __syncthreads();
     }
 }
@@ -85,7 +86,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
                          const real *v, const float *sigma, const float *kept, ttt_params params,
                          ttt_shape s)
 {
-    constexpr int STRIDE = inner<F>::STRIDE, ROWS = inner<F>::ROWS, W_ROWS = inner<F>::W_ROWS;
+    constexpr int STRIDE = inner<F>::STRIDE, ROWS = inner<F>::ROWS;
     constexpr int W_STRIDE = FAR ? F : STRIDE;
     constexpr size_t STATE = inner<F>::STATE;
     DYN_SHARED(float, memory);
@@ -133,23 +134,25 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         }
         __syncthreads();
 
-        // the forward again: xh, r, G; Q W + b into the tile of dZb
+        // the forward again: Z in the tile of G, Q W + b in that of dZb
+        linear_rows<F, W_STRIDE>(m.g, m.x, w, m.b, tokens);
+        linear_rows<F, W_STRIDE>(m.dzb, m.q, w, m.b, tokens);
+        scores<F>(m.score, m.q, m.x, tokens);
+        __syncthreads();
+
+        // xh, r, G
         for (int first = 0; first < tokens; first += ROWS) {
             int i = min(first + at.row, tokens - 1);
-            const float *xi = m.x + i * STRIDE;
-            float4 z = load4(m.b + at.column), y = z;
-            times_pair<F, W_STRIDE>(z, y, xi, m.q + i * STRIDE, w, at.column);
-            gradient d = inner_gradient<F>(z, load4(xi + at.column),
+            const size_t tile = i * STRIDE + at.column;
+            gradient d = inner_gradient<F>(load4(m.g + tile), load4(m.x + tile),
                                            load4(v + here + i * head.row + at.column), scale, bias,
                                            s.eps, at);
             if (at.active && first + at.row < tokens) {
-                store4(m.xh + i * STRIDE + at.column, d.xh);
-                store4(m.g + i * STRIDE + at.column, d.g);
-                store4(m.dzb + i * STRIDE + at.column, y);
+                store4(m.xh + tile, d.xh);
+                store4(m.g + tile, d.g);
                 m.r[i] = d.r;
             }
         }
-        scores<F>(m.score, m.q, m.x, tokens);
         __syncthreads();
 
         // dZb = LNV(scale dO; normalised Zb), Zb = Q W + b - P G
@@ -172,36 +175,27 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         }
         __syncthreads();
 
-        // dP = -mask(dZb G^T)
-        for (int n = threadIdx.x; n < tokens * tokens; n += blockDim.x) {
-            int i = n / tokens, j = n % tokens;
-            float sum = 0;
-            for (int f = 0; f < F && j <= i; f += 4)
-                sum += dot4(load4(m.dzb + i * STRIDE + f), load4(m.g + j * STRIDE + f));
-            m.dp[n] = -sum;
-        }
+        // dP = -mask(dZb G^T); Y = X dW' + db' in the tile of dZ
+        pairs<F>(m.dzb, m.g, STRIDE, tokens,
+                 [&](int i, int j, float sum) { m.dp[i * tokens + j] = -sum; });
+        linear_rows<F, STRIDE>(m.dz, m.x, m.dw, m.db, tokens);
         __syncthreads();
 
-        // dQ; dG and through the inner norm; dV
+        // dQ
+        rows_back<F, F, W_STRIDE>(m.dzb, STRIDE, w, tokens, [&](int i, int f, float to) {
+            for (int j = 0; j <= i; j++)
+                to = fmaf(m.dp[i * tokens + j] * m.t[i] * m.rate[j], m.x[j * STRIDE + f], to);
+            const size_t place = here + i * head.row + f;
+            dq[place] = to_real(to_float(dout[place]) + to);
+        });
+
+        // dG and through the inner norm; dV
         for (int first = 0; first < tokens; first += ROWS) {
             int i = min(first + at.row, tokens - 1);
             bool mine = at.active && first + at.row < tokens;
             const size_t row = here + i * head.row;
-            float to[4] = {0, 0, 0, 0};
-            times_transposed<F, W_STRIDE>(to, m.dzb + i * STRIDE, w, at.lane);
-            for (int j = 0; j <= i; j++) {
-                float da = m.dp[i * tokens + j] * m.t[i] * m.rate[j];
-                for (int n = 0; n < 4; n++)
-                    to[n] = fmaf(da, m.x[j * STRIDE + at.lane + n * (F / 4)], to[n]);
-            }
-            for (int n = 0; n < 4 && mine; n++) {
-                size_t place = row + at.lane + n * (F / 4);
-                dq[place] = to_real(to_float(dout[place]) + to[n]);
-            }
-
             float4 x = load4(m.x + i * STRIDE + at.column), g = load4(m.g + i * STRIDE + at.column);
-            float4 y = load4(m.db + at.column); // Y = X dW' + db'
-            times<F, STRIDE>(y, m.x + i * STRIDE, m.dw, at.column);
+            float4 y = load4(m.dz + i * STRIDE + at.column);
             float ds = -at.row_sum(dot4(g, y));
             float4 dg = m.minus_s[i] * y;
             for (int j = i; j < tokens; j++)
@@ -225,23 +219,15 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         }
         __syncthreads();
 
-        // dX; step sizes
-        for (int first = 0; first < tokens; first += ROWS) {
-            int j = min(first + at.row, tokens - 1);
-            float update[4] = {0, 0, 0, 0}, to[4] = {0, 0, 0, 0};
-            times_transposed<F, STRIDE>(update, m.g + j * STRIDE, m.dw, at.lane);
-            times_transposed<F, W_STRIDE>(to, m.dz + j * STRIDE, w, at.lane);
-            for (int i = j; i < tokens; i++) {
-                float da = m.dp[i * tokens + j] * m.t[i] * m.rate[j];
-                for (int n = 0; n < 4; n++)
-                    to[n] = fmaf(da, m.q[i * STRIDE + at.lane + n * (F / 4)], to[n]);
-            }
-            for (int n = 0; n < 4 && at.active && first + at.row < tokens; n++) {
-                int f = at.lane + n * (F / 4);
-                dk[here + j * head.row + f] =
-                    to_real(to[n] + m.minus_s[j] * update[n] + m.xh[j * STRIDE + f]);
-            }
-        }
+        // dX, whose parts the same thread adds; step sizes
+        rows_back<F, F, STRIDE>(m.g, STRIDE, m.dw, tokens, [&](int j, int f, float update) {
+            m.xh[j * STRIDE + f] += m.minus_s[j] * update;
+        });
+        rows_back<F, F, W_STRIDE>(m.dz, STRIDE, w, tokens, [&](int j, int f, float to) {
+            for (int i = j; i < tokens; i++)
+                to = fmaf(m.dp[i * tokens + j] * m.t[i] * m.rate[j], m.q[i * STRIDE + f], to);
+            dk[here + j * head.row + f] = to_real(to + m.xh[j * STRIDE + f]);
+        });
         for (int i = threadIdx.x; i < tokens; i += blockDim.x) {
             float dt = 0, drate = m.ds[i] * m.t[tokens - 1];
             for (int j = 0; j <= i; j++)
@@ -256,16 +242,10 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         __syncthreads();
 
         // dW += X^T dZ + Q^T dZb; db
-        if (at.active) {
-            float *to = m.dw + at.row * W_ROWS * STRIDE + at.column;
-            float4 sum[W_ROWS];
-            for (int n = 0; n < W_ROWS; n++)
-                sum[n] = load4(to + n * STRIDE);
-            outer_sum<F>(sum, m.x, m.dz, NULL, tokens, at);
-            outer_sum<F>(sum, m.q, m.dzb, NULL, tokens, at);
-            for (int n = 0; n < W_ROWS; n++)
-                store4(to + n * STRIDE, sum[n]);
-        }
+        matrix_add<F, F, STRIDE>(m.dw, m.dw,
+                                 {{m.x, STRIDE, m.dz, STRIDE, NULL},
+                                  {m.q, STRIDE, m.dzb, STRIDE, NULL}},
+                                 tokens);
         for (int f = threadIdx.x; f < F; f += blockDim.x) {
             float sum = 0;
             for (int j = 0; j < tokens; j++)

@@ -84,19 +84,19 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
         __syncthreads();
 
         // X2b = gelu(Q W1 + b1 - P1 G1)
-        rows_times<HIDDEN, F, 4>(m.q, STRIDE, state + mlp<F>::W1, tokens,
-                                 [&](int i, int column, float4 z) {
-                                     z = z + load4(state + mlp<F>::B1 + column);
-                                     z = minus_learned(z, m.score, m.t, m.rate, l.g1, WIDE, i,
-                                                       column, tokens);
-                                     store4(m.x2b + i * WIDE + column, gelu4(z));
-                                 });
+        rows_times<HIDDEN, F, HIDDEN, 4>(m.q, STRIDE, state + mlp<F>::W1, tokens,
+                                         [&](int i, int column, float4 z) {
+                                             z = z + load4(state + mlp<F>::B1 + column);
+                                             z = minus_learned(z, m.score, m.t, m.rate, l.g1, WIDE,
+                                                               i, column, tokens);
+                                             store4(m.x2b + i * WIDE + column, gelu4(z));
+                                         });
         __syncthreads();
-        rows_times<F, HIDDEN, 1>(m.x2b, WIDE, state + mlp<F>::W2, tokens,
-                                 [&](int i, int column, float4 z) {
-                                     store4(m.zb + i * STRIDE + column,
-                                            z + load4(state + mlp<F>::B2 + column));
-                                 });
+        rows_times<F, HIDDEN, F, 1>(m.x2b, WIDE, state + mlp<F>::W2, tokens,
+                                    [&](int i, int column, float4 z) {
+                                        store4(m.zb + i * STRIDE + column,
+                                               z + load4(state + mlp<F>::B2 + column));
+                                    });
         scores<HIDDEN>(m.score, m.x2b, m.x2, tokens);
         __syncthreads();
 

@@ -48,18 +48,12 @@ struct bwd_tiles {
     }
 };
 
-// dp[i][j] = -dz_i . g_j for j <= i, else 0: the gradient of a pair's weight.
+// dp[i][j] = -dz_i . g_j for j <= i: the gradient of a pair's weight.
 template <int N>
 static __device__ inline void pair_gradients(float *dp, const float *dz, const float *g, int tokens)
 {
-    constexpr int STRIDE = inner<N>::STRIDE;
-    for (int n = threadIdx.x; n < tokens * tokens; n += blockDim.x) {
-        int i = n / tokens, j = n % tokens;
-        float sum = 0;
-        for (int c = 0; c < N && j <= i; c += 4)
-            sum += dot4(load4(dz + i * STRIDE + c), load4(g + j * STRIDE + c));
-        dp[n] = -sum;
-    }
+    pairs<N>(dz, g, inner<N>::STRIDE, tokens,
+             [&](int i, int j, float sum) { dp[i * tokens + j] = -sum; });
 }
 
 // Sums over the pairs of one token, dA = E dP: of the keys of query i, dA_ij x[j][n], and of the
@@ -174,20 +168,20 @@ static __device__ inline void forward_again(const bwd_tiles &m, const mlp_chain<
     scores<F>(m.a1, m.q, m.x, tokens);
     mlp_learn<F>(n.learned, state, v, n.head.row, n.scale, n.bias, n.s.eps, tokens, n.at);
     __syncthreads();
-    rows_times<HIDDEN, F, 4>(m.q, STRIDE, state + mlp<F>::W1, tokens,
-                             [&](int i, int column, float4 z) {
-                                 z = z + load4(state + mlp<F>::B1 + column);
-                                 z = minus_learned(z, m.a1, m.t, m.rate, m.g1, WIDE, i, column,
-                                                   tokens);
-                                 store4(m.z1b + i * WIDE + column, z);
-                                 store4(m.x2b + i * WIDE + column, gelu4(z));
-                             });
+    rows_times<HIDDEN, F, HIDDEN, 4>(m.q, STRIDE, state + mlp<F>::W1, tokens,
+                                     [&](int i, int column, float4 z) {
+                                         z = z + load4(state + mlp<F>::B1 + column);
+                                         z = minus_learned(z, m.a1, m.t, m.rate, m.g1, WIDE, i,
+                                                           column, tokens);
+                                         store4(m.z1b + i * WIDE + column, z);
+                                         store4(m.x2b + i * WIDE + column, gelu4(z));
+                                     });
     __syncthreads();
-    rows_times<F, HIDDEN, 1>(m.x2b, WIDE, state + mlp<F>::W2, tokens,
-                             [&](int i, int column, float4 z) {
-                                 store4(m.dzb + i * STRIDE + column,
-                                        z + load4(state + mlp<F>::B2 + column));
-                             });
+    rows_times<F, HIDDEN, F, 1>(m.x2b, WIDE, state + mlp<F>::W2, tokens,
+                                [&](int i, int column, float4 z) {
+                                    store4(m.dzb + i * STRIDE + column,
+                                           z + load4(state + mlp<F>::B2 + column));
+                                });
     scores<HIDDEN>(m.a2, m.x2b, m.x2, tokens);
     __syncthreads();
 }
@@ -218,17 +212,19 @@ static __device__ inline void outputs_bwd(real *dq, float4 &dscale, float4 &dbia
     __syncthreads();
     pair_gradients<F>(m.dp2, m.dzb, m.g2, tokens);
     __syncthreads();
-    rows_back<HIDDEN, F>(m.dzb, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int c, float d) {
+    rows_back<HIDDEN, F, F>(m.dzb, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int c, float d) {
         d = keys_of(d, m.dp2, m, m.x2, WIDE, i, c, tokens);
         m.z1b[i * WIDE + c] = d * gelu::first(m.z1b[i * WIDE + c]);
     });
     __syncthreads();
     pair_gradients<HIDDEN>(m.dp1, m.z1b, m.g1, tokens);
     __syncthreads();
-    rows_back<F, HIDDEN>(m.z1b, WIDE, state + mlp<F>::W1, tokens, [&](int i, int c, float d) {
-        d = keys_of(d, m.dp1, m, m.x, STRIDE, i, c, tokens);
-        dq[i * n.head.row + c] = to_real(d + to_float(dout[i * n.head.row + c]));
-    });
+    rows_back<F, HIDDEN, HIDDEN>(m.z1b, WIDE, state + mlp<F>::W1, tokens,
+                                 [&](int i, int c, float d) {
+                                     d = keys_of(d, m.dp1, m, m.x, STRIDE, i, c, tokens);
+                                     dq[i * n.head.row + c] =
+                                         to_real(d + to_float(dout[i * n.head.row + c]));
+                                 });
 }
 
 // The update of both layers, given the gradient of the state after it. Sets dG2 in m.dz2 but for
@@ -239,13 +235,13 @@ static __device__ inline void update_bwd(const bwd_tiles &m, const mlp_chain<F> 
 {
     constexpr int HIDDEN = mlp<F>::HIDDEN, STRIDE = mlp<F>::STRIDE, WIDE = mlp<F>::WIDE;
     const place<F> &at = n.at;
-    rows_back<F, HIDDEN>(m.g1, WIDE, dstate + mlp<F>::W1, tokens,
-                         [&](int i, int c, float u) { m.dx[i * STRIDE + c] = u; });
-    rows_times<F, HIDDEN, 1>(m.x2, WIDE, dstate + mlp<F>::W2, tokens,
-                             [&](int i, int column, float4 y) {
-                                 store4(m.dz2 + i * STRIDE + column,
-                                        y + load4(dstate + mlp<F>::B2 + column));
-                             });
+    rows_back<F, HIDDEN, HIDDEN>(m.g1, WIDE, dstate + mlp<F>::W1, tokens,
+                                 [&](int i, int c, float u) { m.dx[i * STRIDE + c] = u; });
+    rows_times<F, HIDDEN, F, 1>(m.x2, WIDE, dstate + mlp<F>::W2, tokens,
+                                [&](int i, int column, float4 y) {
+                                    store4(m.dz2 + i * STRIDE + column,
+                                           y + load4(dstate + mlp<F>::B2 + column));
+                                });
     __syncthreads();
     // ds = -(G1 . Y1 + G2 . Y2), where G1 . (X dW1' + db1') = X . (G1 dW1'^T) + G1 . db1'
     for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
@@ -264,16 +260,15 @@ static __device__ inline void update_bwd(const bwd_tiles &m, const mlp_chain<F> 
         }
     }
     __syncthreads();
-    rows_times<HIDDEN, F, 4>(m.x, STRIDE, dstate + mlp<F>::W1, tokens,
-                             [&](int i, int column, float4 y) {
-                                 float *g1 = m.g1 + i * WIDE + column, *h = m.h + i * WIDE + column;
-                                 float4 dg =
-                                     m.minus_s[i] * (y + load4(dstate + mlp<F>::B1 + column));
-                                 dg = learned_by(dg, m.a1, m, m.z1b, WIDE, i, column, tokens);
-                                 float4 z = load4(m.z1 + i * WIDE + column);
-                                 store4(g1, dg * gelu4_first(z));
-                                 store4(h, dg * load4(h) * gelu4_second(z));
-                             });
+    rows_times<HIDDEN, F, HIDDEN, 4>(
+        m.x, STRIDE, dstate + mlp<F>::W1, tokens, [&](int i, int column, float4 y) {
+            float *g1 = m.g1 + i * WIDE + column, *h = m.h + i * WIDE + column;
+            float4 dg = m.minus_s[i] * (y + load4(dstate + mlp<F>::B1 + column));
+            dg = learned_by(dg, m.a1, m, m.z1b, WIDE, i, column, tokens);
+            float4 z = load4(m.z1 + i * WIDE + column);
+            store4(g1, dg * gelu4_first(z));
+            store4(h, dg * load4(h) * gelu4_second(z));
+        });
     __syncthreads();
 }
 
@@ -286,11 +281,11 @@ static __device__ inline void learned_bwd(real *dk, real *dv, float *dstate, flo
     constexpr int HIDDEN = mlp<F>::HIDDEN, STRIDE = mlp<F>::STRIDE, WIDE = mlp<F>::WIDE;
     const place<F> &at = n.at;
     const size_t row = n.head.row;
-    rows_times<F, HIDDEN, 1>(m.g1, WIDE, state + mlp<F>::W2, tokens,
-                             [&](int i, int column, float4 d) {
-                                 float *dg = m.dz2 + i * STRIDE + column;
-                                 store4(dg, load4(dg) + d);
-                             });
+    rows_times<F, HIDDEN, F, 1>(m.g1, WIDE, state + mlp<F>::W2, tokens,
+                                [&](int i, int column, float4 d) {
+                                    float *dg = m.dz2 + i * STRIDE + column;
+                                    store4(dg, load4(dg) + d);
+                                });
     __syncthreads();
     for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
         int i = min(first + at.row, tokens - 1);
@@ -311,29 +306,27 @@ static __device__ inline void learned_bwd(real *dk, real *dv, float *dstate, flo
     }
     __syncthreads();
     // dX2 = dA2^T X2b - s (G2 dW2'^T) + dZ2 W2^T; the same thread adds both parts to dZ1
-    rows_back<HIDDEN, F>(m.g2, STRIDE, dstate + mlp<F>::W2, tokens, [&](int i, int c, float d) {
+    rows_back<HIDDEN, F, F>(m.g2, STRIDE, dstate + mlp<F>::W2, tokens, [&](int i, int c, float d) {
         d = queries_of(m.minus_s[i] * d, m.dp2, m, m.x2b, WIDE, i, c, tokens);
         m.h[i * WIDE + c] += d * gelu::first(m.z1[i * WIDE + c]);
     });
-    rows_back<HIDDEN, F>(m.dz2, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int c, float d) {
+    rows_back<HIDDEN, F, F>(m.dz2, STRIDE, state + mlp<F>::W2, tokens, [&](int i, int c, float d) {
         m.h[i * WIDE + c] += d * gelu::first(m.z1[i * WIDE + c]);
     });
     __syncthreads();
-    rows_back<F, HIDDEN>(m.h, WIDE, state + mlp<F>::W1, tokens, [&](int i, int c, float d) {
+    rows_back<F, HIDDEN, HIDDEN>(m.h, WIDE, state + mlp<F>::W1, tokens, [&](int i, int c, float d) {
         d = queries_of(d, m.dp1, m, m.q, STRIDE, i, c, tokens);
         dk[i * row + c] = to_real(d + m.dx[i * STRIDE + c]);
     });
-    matrix_add<F, HIDDEN>(dstate + mlp<F>::W1, dstate + mlp<F>::W1,
-                          [&](float4 *sum, int r, int column) {
-                              outer4(sum, m.x, STRIDE, r, m.h, WIDE, column, NULL, tokens);
-                              outer4(sum, m.q, STRIDE, r, m.z1b, WIDE, column, NULL, tokens);
-                          });
-    matrix_add<HIDDEN, F>(dstate + mlp<F>::W2, dstate + mlp<F>::W2,
-                          [&](float4 *sum, int r, int column) {
-                              outer4(sum, m.x2, WIDE, r, m.dz2, STRIDE, column, NULL, tokens);
-                              outer4(sum, m.x2b, WIDE, r, m.dzb, STRIDE, column, NULL, tokens);
-                              outer4(sum, m.g1, WIDE, r, m.g2, STRIDE, column, NULL, tokens);
-                          });
+    matrix_add<F, HIDDEN, HIDDEN>(dstate + mlp<F>::W1, dstate + mlp<F>::W1,
+                                  {{m.x, STRIDE, m.h, WIDE, NULL},
+                                   {m.q, STRIDE, m.z1b, WIDE, NULL}},
+                                  tokens);
+    matrix_add<HIDDEN, F, F>(dstate + mlp<F>::W2, dstate + mlp<F>::W2,
+                             {{m.x2, WIDE, m.dz2, STRIDE, NULL},
+                              {m.x2b, WIDE, m.dzb, STRIDE, NULL},
+                              {m.g1, WIDE, m.g2, STRIDE, NULL}},
+                             tokens);
     rows_add<HIDDEN>(dstate + mlp<F>::B1, m.h, m.z1b, tokens);
     rows_add<F>(dstate + mlp<F>::B2, m.dz2, m.dzb, tokens);
 }

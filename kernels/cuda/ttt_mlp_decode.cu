@@ -85,9 +85,7 @@ template <int M, int N>
 static __device__ inline void apply_learned(float *w, const float *rows, const float *learned,
                                             const float *minus_t, int tokens)
 {
-    matrix_add<M, N>(w, w, [&](float4 *sum, int row, int column) {
-        outer4(sum, rows, M, row, learned, N, column, minus_t, tokens);
-    });
+    matrix_add<M, N, N>(w, w, {{rows, M, learned, N, minus_t}}, tokens);
     for (int c = threadIdx.x; c < N; c += blockDim.x) {
         float sum = w[M * N + c];
         for (int j = 0; j < tokens; j++)
@@ -142,7 +140,7 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
         store4(learned2 + now * F + at.column, rate * d.g);
     }
     __syncthreads();
-    rows_back<HIDDEN, F>(g2, 0, w2, 1, [&](int, int c, float h) {
+    rows_back<HIDDEN, F, F>(g2, 0, w2, 1, [&](int, int c, float h) {
         learned1[now * HIDDEN + c] = rate * h * gelu::first(z1[c]);
     });
 

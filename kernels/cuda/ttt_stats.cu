@@ -1,4 +1,5 @@
 // cuda/ttt_stats.cu -- how well the inner model fits, for people: a block per sequence and head.
+#include "inner_linear.cuh"
 #include "inner_mlp.cuh"
 
 #include "device.h"
@@ -75,7 +76,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         }
         gradient_rows<F>(m.g, m.x, m.w, m.b, v + here, head.row, scale, bias, s.eps, tokens, at);
         __syncthreads();
-        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens, at);
+        state_update<F>(m.w, m.b, m.x, m.g, m.minus_s, tokens);
         __syncthreads();
         if (threadIdx.x < 32) {
             float after = row_error<F>(x, target, m.w, m.b, scale, bias, s.eps, at);
@@ -121,11 +122,11 @@ static __device__ inline float mlp_error(const mlp_stats_tiles &m, const float *
                                          float eps, const place<F> &at)
 {
     constexpr int HIDDEN = mlp<F>::HIDDEN;
-    rows_times<HIDDEN, F, 1>(x, 0, state + mlp<F>::W1, 1, [&](int, int column, float4 z) {
+    rows_times<HIDDEN, F, HIDDEN, 1>(x, 0, state + mlp<F>::W1, 1, [&](int, int column, float4 z) {
         store4(m.z1 + column, gelu4(z + load4(state + mlp<F>::B1 + column)));
     });
     __syncthreads();
-    rows_times<F, HIDDEN, 1>(m.z1, 0, state + mlp<F>::W2, 1, [&](int, int column, float4 z) {
+    rows_times<F, HIDDEN, F, 1>(m.z1, 0, state + mlp<F>::W2, 1, [&](int, int column, float4 z) {
         store4(m.g2 + column, z + load4(state + mlp<F>::B2 + column));
     });
     __syncthreads();

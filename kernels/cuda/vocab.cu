@@ -10,18 +10,21 @@
 
 // ---- embedding ----------------------------------------------------------------------------------
 
+template <int N>
 static __global__ void embedding_row(real *x, const real *table, const int32_t *ids, int width)
 {
     size_t r = blockIdx.x;
-    for (int c = threadIdx.x; c < width; c += blockDim.x)
-        x[r * width + c] = ids[r] < 0 ? to_real(0) : table[(size_t)ids[r] * width + c];
+    for (int c = N * threadIdx.x; c < width; c += N * blockDim.x)
+        store(x + r * width + c,
+              ids[r] < 0 ? pack<N>{} : load<N>(table + (size_t)ids[r] * width + c));
 }
 
 void embedding_fwd(real *x, const real *table, const int32_t *ids, int rows, int width)
 {
     assert(rows > 0 && width > 0);
-    LAUNCH(embedding_row, (unsigned)rows, row_threads(4 * (size_t)width), 0, device_stream, x,
-           table, ids, width);
+    auto embedding_kernel = in_fours(width, x, table) ? embedding_row<4> : embedding_row<1>;
+    LAUNCH(embedding_kernel, (unsigned)rows, row_threads(width), 0, device_stream, x, table, ids,
+           width);
 }
 
 // The backward sorts the rows by id, then by row, and lets one block sum the rows of one id: no two
@@ -159,6 +162,7 @@ static __device__ stretch block_join(stretch s)
 }
 
 // A block per row.
+template <int N>
 static __global__ void __launch_bounds__(ROW_THREADS)
     cross_entropy_row(float *loss, float *correct, real *dlogits, const float *logits,
                       const int32_t *target, const float *weight, int vocab)
@@ -170,13 +174,16 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     if (w == 0) {
         if (threadIdx.x == 0)
             loss[r] = correct[r] = 0;
-        for (int v = threadIdx.x; dx && v < vocab; v += blockDim.x)
-            dx[v] = to_real(0);
+        for (int v = N * threadIdx.x; dx && v < vocab; v += N * blockDim.x)
+            store(dx + v, pack<N>{});
         return;
     }
     stretch s = {-INFINITY, vocab, 0};
-    for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-        s = join(s, stretch{x[v], v, 1});
+    for (int v = N * threadIdx.x; v < vocab; v += N * blockDim.x) {
+        pack<N> a = load<N>(x + v);
+        for (int j = 0; j < N; j++)
+            s = join(s, stretch{a.v[j], v + j, 1});
+    }
     s = block_join(s);
     int t = target[r];
     float at_target = x[t];
@@ -189,18 +196,27 @@ static __global__ void __launch_bounds__(ROW_THREADS)
 
     // p - 1 at the target is minus the sum of the others: exact where p is close to 1.
     float others = 0;
-    for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-        others += v == t ? 0 : expf(x[v] - s.most);
+    for (int v = N * threadIdx.x; v < vocab; v += N * blockDim.x) {
+        pack<N> a = load<N>(x + v);
+        for (int j = 0; j < N; j++)
+            others += v + j == t ? 0 : expf(a.v[j] - s.most);
+    }
     others = block_sum(others); // its barriers also let dx be x from here on
     float factor = w / s.sum;
-    for (int v = threadIdx.x; v < vocab; v += blockDim.x)
-        dx[v] = to_real(v == t ? -factor * others : factor * expf(x[v] - s.most));
+    for (int v = N * threadIdx.x; v < vocab; v += N * blockDim.x) {
+        pack<N> a = load<N>(x + v);
+        for (int j = 0; j < N; j++)
+            a.v[j] = v + j == t ? -factor * others : factor * expf(a.v[j] - s.most);
+        store(dx + v, a);
+    }
 }
 
 void cross_entropy(float *loss, float *correct, real *dlogits, const float *logits,
                    const int32_t *target, const float *weight, int rows, int vocab)
 {
     assert(rows > 0 && vocab > 0);
-    LAUNCH(cross_entropy_row, (unsigned)rows, ROW_THREADS, 0, device_stream, loss, correct, dlogits,
-           logits, target, weight, vocab);
+    auto cross_entropy_kernel =
+        in_fours(vocab, dlogits, logits) ? cross_entropy_row<4> : cross_entropy_row<1>;
+    LAUNCH(cross_entropy_kernel, (unsigned)rows, ROW_THREADS, 0, device_stream, loss, correct,
+           dlogits, logits, target, weight, vocab);
 }

@@ -39,8 +39,9 @@
     name##_type &name = *(name##_type *)name##_memory.find(sizeof(name##_type))
 #define SHARED_GAP(p) emulated::shared_gap(p)
 enum { SHARED_GAP_BYTES = emulated::GAP_BYTES };
-#define UNROLL
 #define UNROLL_4
+#define UNROLL_3
+#define UNROLL_2
 #define UNROLL_1
 
 // ---- barriers and warps

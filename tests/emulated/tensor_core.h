@@ -12,6 +12,12 @@
 
 #include <cmath>
 
+static inline unsigned bf16_pair(float low, float high)
+{
+    return (unsigned)__bfloat16_as_ushort(__float2bfloat16_rn(high)) << 16 |
+           __bfloat16_as_ushort(__float2bfloat16_rn(low));
+}
+
 static inline void mma_bf16(float c[4], const unsigned a[4], const unsigned b[2])
 {
     emulated::warp_mma(c, a, b);
