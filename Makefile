@@ -181,7 +181,7 @@ PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN)
 endif
 
-.PHONY: fuzz all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs format clean help
+.PHONY: fuzz all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs man format clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -290,10 +290,19 @@ $B/obj/formats/version.c.o: DEFS += -DTTT_VERSION='"$(VERSION)"'
 
 # ---- around the code ---------------------------------------------------------------------------
 
-install: all
+# Manual pages and completions, from what every program says of its flags.
+man: all
+	@scripts/make-man $B/bin build/man
+
+install: all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/ttt
 	install -m 755 $(PROGRAMS) scripts/ttt-plot $(DESTDIR)$(PREFIX)/bin
 	install -m 644 README.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/ttt
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	    $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	install -m 644 build/man/man1/* $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 build/man/bash/* $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 644 build/man/zsh/* $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 	@for build in cuda cuda-fp32; do for p in $(TRAINERS); do \
 	    if [ -x build/$$build/bin/ttt-$$p ]; then \
 	        install -m 755 build/$$build/bin/ttt-$$p $(DESTDIR)$(PREFIX)/bin/ttt-$$p-$$build; fi; done; done
@@ -318,6 +327,7 @@ help:
 	@echo 'make cuda          the trainer for NVIDIA GPUs, bf16, in build/cuda (needs nvcc)'
 	@echo 'make cuda-fp32     the same in fp32, in build/cuda-fp32'
 	@echo 'make install PREFIX=/usr/local DESTDIR='
+	@echo 'make man           manual pages and completions of bash and zsh, in build/man'
 	@echo 'make docs          docs/tools.md from every --help'
 	@echo 'make format        clang-format in place'
 	@echo 'make clean'

@@ -307,6 +307,8 @@ static int parse_long(const struct program *p, char **argv)
         help(p);
     if (!strcmp(name, "version")) {
         printf("%s %s (%s build)\n", p->name, version_text(), TTT_BUILD);
+        if (p->builds)
+            printf("%s\n", p->builds());
         exit(finish(0));
     }
     struct flag *f = flag_find(p, name);

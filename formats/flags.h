@@ -37,11 +37,12 @@ struct flag {
 
 /* What a program says of itself. */
 struct program {
-    const char *name;     /* "ttt-pack" */
-    const char *operands; /* "IN.tok...", or NULL when there are none */
-    const char *purpose;  /* one paragraph */
-    const char *examples; /* lines of shell, or NULL */
-    struct flag *flags;   /* ends with {0} */
+    const char *name;            /* "ttt-pack" */
+    const char *operands;        /* "IN.tok...", or NULL when there are none */
+    const char *purpose;         /* one paragraph */
+    const char *examples;        /* lines of shell, or NULL */
+    struct flag *flags;          /* ends with {0} */
+    const char *(*builds)(void); /* --version tells it too, a line of its own; or NULL */
 };
 
 /* Parse argv. Flags and operands may be mixed; "--" ends flags; "-" is an operand. Values come as

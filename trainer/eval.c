@@ -77,6 +77,7 @@ static const struct program self = {
         "    --by_position --png=by_position.png --state=eval.state\n"
         "  ttt-eval runs/small -d data --reference --global_batch_size=256\n",
     .flags = flags,
+    .builds = sibling_builds,
 };
 
 static void check_flags(void)

@@ -92,6 +92,7 @@ static const struct program self = {
         "  ttt-generate -c runs/small -t kjv.model --load_state=book 'The end of it was'\n"
         "  ttt-generate -c runs/small -t kjv.model --interactive\n",
     .flags = flags,
+    .builds = sibling_builds,
 };
 
 /* ---- parts -------------------------------------------------------------------------------- */

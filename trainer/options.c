@@ -5,6 +5,7 @@
 #include "flags.h"
 #include "real.h"
 #include "report.h"
+#include "sibling.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -188,6 +189,7 @@ static const struct program program_table = {
     "  ttt-train --flagfile=runs/small/flags.txt --resume=auto    # go on after a kill\n"
     "  ttt-train --flagfile=runs/small/flags.txt --eval_mode --resume_exp_name=small\n",
     table,
+    sibling_builds,
 };
 
 void options_write(FILE *to)

@@ -48,6 +48,25 @@ static bool find(char path[PATH_MAX], const char *program_name, const char *buil
     return found;
 }
 
+const char *sibling_builds(void)
+{
+    static const char *const builds[] = {"cpu", "cuda", "cuda-fp32"};
+    static char text[160];
+    char path[PATH_MAX];
+    bool any = false;
+    size_t n =
+        (size_t)snprintf(text, sizeof text, "backend %s; builds beside this one:", device_kind());
+    for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
+        if (!strcmp(builds[i], own_build()) || !find(path, program, builds[i]))
+            continue;
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s %s", any ? "," : "", builds[i]);
+        any = true;
+    }
+    if (!any)
+        snprintf(text + n, sizeof text - n, " none");
+    return text;
+}
+
 int sibling_exec(const char *program_name, char **argv, const char *device, const char *dtype)
 {
     bool has_gpu = !access("/dev/nvidia0", F_OK) || !access("/dev/nvidiactl", F_OK);

@@ -19,4 +19,8 @@ must_check int sibling_exec(const char *program_name, char **argv, const char *d
    them: hand over to "ttt-train-mpi", which does. */
 must_check int sibling_exec_ranks(const char *program_name, char **argv, int ranks);
 
+/* "backend cpu; builds beside this one: cuda, cuda-fp32": for --version. program_name is the one
+   that flags_parse has set. Static. */
+const char *sibling_builds(void);
+
 #endif
