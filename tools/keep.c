@@ -105,7 +105,8 @@ int keep_load(const struct keep *k, json_t **facts, uint8_t **data, size_t *byte
 
 void keep_forget(const struct keep *k)
 {
-    unlink(k->state);
+    if (k->state)
+        unlink(k->state);
 }
 
 /* ---- the record --------------------------------------------------------------------------- */

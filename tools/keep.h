@@ -28,7 +28,7 @@ void keep_close(struct keep *k); /* harmless when closed */
 must_check int keep_save(const struct keep *k, json_t *facts, const void *data, size_t bytes);
 /* 1: there is a state of this job, *facts and *data are the caller's; 0: there is none; -1. */
 must_check int keep_load(const struct keep *k, json_t **facts, uint8_t **data, size_t *bytes);
-/* Remove the state. */
+/* Remove the state; harmless when closed. */
 void keep_forget(const struct keep *k);
 
 /* Write the record; "job" is added to facts. */

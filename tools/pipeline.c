@@ -151,8 +151,10 @@ int pipeline_run(struct pipeline *p)
             return fail("thread %d of %d cannot be started: %s; ask for fewer with -j", i + 1,
                         p->workers + 1, strerror(error));
     }
-    if (drain_all(r))
-        return -1; /* r stays: the reader may be inside fill */
+    if (drain_all(r)) {
+        p->left = r; /* the reader may be inside fill */
+        return -1;
+    }
     for (int i = 0; i <= p->workers; i++)
         pthread_join(r->threads[i], NULL);
     release(r);

@@ -21,6 +21,8 @@ struct pipeline {
     size_t (*weight)(void *self, const void *item);   /* asked after fill */
     void (*work)(void *self, int worker, void *item); /* worker is below workers */
     int (*drain)(void *self, void *item);             /* 0, or -1 with why() */
+
+    void *left; /* private: of a run that failed, for threads that are still in it */
 };
 
 /* Run until fill says 0 and all is drained: 0. Where fill fails, what it filled before is drained
