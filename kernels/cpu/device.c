@@ -228,3 +228,80 @@ const char *device_sync(void)
 {
     return NULL;
 }
+
+/* ---- ops are done when they return, so nothing is ahead, and nothing is worth recording ---------
+ */
+
+void device_allow_tf32(bool allowed)
+{
+    (void)allowed;
+}
+
+bool device_take(size_t bytes)
+{
+    (void)bytes;
+    return true;
+}
+
+void *device_host_alloc(size_t bytes)
+{
+    return device_alloc(bytes);
+}
+
+void device_host_free(void *p)
+{
+    device_free(p);
+}
+
+void device_send(void *device, const void *host, size_t bytes)
+{
+    memcpy(device, host, bytes);
+}
+
+void device_fetch(void *host, const void *device, size_t bytes)
+{
+    memcpy(host, device, bytes);
+}
+
+void device_upload(void *device, const void *host, size_t bytes)
+{
+    memcpy(device, host, bytes);
+}
+
+void device_await_uploads(void) {}
+
+void device_uploads_follow(void) {}
+
+bool device_replay(struct device_recording *r, uint64_t key)
+{
+    (void)r;
+    (void)key;
+    return false;
+}
+
+void device_replay_end(struct device_recording *r)
+{
+    (void)r;
+}
+
+void device_forget(struct device_recording *r)
+{
+    (void)r;
+}
+
+struct device_replay_counts device_replays(void)
+{
+    return (struct device_replay_counts){0};
+}
+
+static double clock_s;
+
+void device_clock_start(void)
+{
+    clock_s = seconds();
+}
+
+double device_clock_ms(void)
+{
+    return 1e3 * (seconds() - clock_s);
+}

@@ -1,8 +1,10 @@
-// cuda/device.cu -- one GPU, one stream: where arrays live, and the first thing that went wrong.
+// cuda/device.cu -- one GPU: where arrays live, copies, and the first thing that went wrong.
 #include "device.cuh"
 #include "real.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 cudaStream_t device_stream;
@@ -11,9 +13,25 @@ cublasHandle_t device_blas;
 // cuBLAS may use this much; given once, so that it allocates nothing later and its results repeat.
 enum { BLAS_WORKSPACE_BYTES = 32 << 20 };
 
+// What a driver takes while a run goes on (code of kernels as they are first used, graphs) grows
+// with the GPU: this part of its memory is left alone.
+enum { DRIVER_PART = 64 };
+
+enum { ALIGN_BYTES = 256 };
+
 static void *blas_workspace;
 static void *workspace;
 static size_t workspace_bytes;
+unsigned workspace_serial;
+bool device_tf32;
+
+// device_take's memory: handed out from its start, and again when all of it is free.
+static struct {
+    char *base;
+    size_t bytes, used;
+    int parts; // handed out and not yet freed
+} taken;
+
 static char failure[256]; // the first, kept; empty while all is well
 
 // ---- what went wrong --------------------------------------------------------------------------
@@ -24,7 +42,7 @@ void device_fail(const char *what, const char *reason)
         snprintf(failure, sizeof failure, "%.100s: %.150s", what, reason);
 }
 
-static void check(const char *what, cudaError_t e)
+void device_check(const char *what, cudaError_t e)
 {
     if (e)
         device_fail(what, cudaGetErrorString(e));
@@ -32,7 +50,7 @@ static void check(const char *what, cudaError_t e)
 
 void launch_check(const char *what)
 {
-    check(what, cudaGetLastError());
+    device_check(what, cudaGetLastError());
 }
 
 // ---- open and close -----------------------------------------------------------------------------
@@ -70,26 +88,33 @@ const char *device_open(int threads)
     device_number = number;
     if (gpu.major < 8)
         return refuse(gpu.name, "too old: compute capability 8.0 or later is needed");
-    if ((e = cudaStreamCreateWithFlags(&device_stream, cudaStreamNonBlocking)) ||
-        (e = cudaMalloc(&blas_workspace, BLAS_WORKSPACE_BYTES)))
+    if ((e = queue_open()) || (e = cudaMalloc(&blas_workspace, BLAS_WORKSPACE_BYTES)))
         return refuse(gpu.name, cudaGetErrorString(e));
     cublasStatus_t s;
     if ((s = cublasCreate(&device_blas)) || (s = cublasSetStream(device_blas, device_stream)) ||
-        (s = cublasSetWorkspace(device_blas, blas_workspace, BLAS_WORKSPACE_BYTES)))
+        (s = cublasSetWorkspace(device_blas, blas_workspace, BLAS_WORKSPACE_BYTES)) ||
+        (s = cublasSetAtomicsMode(device_blas, CUBLAS_ATOMICS_NOT_ALLOWED)) ||
+        (s = cublasSetMathMode(device_blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)))
         return refuse("cuBLAS does not start", cublasGetStatusString(s));
     return NULL;
+}
+
+void device_allow_tf32(bool allowed)
+{
+    device_tf32 = allowed;
 }
 
 void device_close(void)
 {
     if (device_blas)
         cublasDestroy(device_blas);
-    cudaFree(workspace);
+    device_free(workspace);
     cudaFree(blas_workspace);
-    if (device_stream)
-        cudaStreamDestroy(device_stream);
+    cudaFree(taken.base);
+    queue_close();
+    taken = {};
     device_blas = NULL;
-    device_stream = NULL;
+    device_tf32 = false;
     workspace = blas_workspace = NULL;
     workspace_bytes = 0;
 }
@@ -117,14 +142,45 @@ const char *device_describe(void)
 size_t device_free_bytes(void)
 {
     size_t free_bytes = 0, total_bytes;
-    check("cudaMemGetInfo", cudaMemGetInfo(&free_bytes, &total_bytes));
-    return free_bytes;
+    device_check("cudaMemGetInfo", cudaMemGetInfo(&free_bytes, &total_bytes));
+    size_t left = total_bytes / DRIVER_PART;
+    return (free_bytes > left ? free_bytes - left : 0) + taken.bytes - taken.used;
+}
+
+bool device_take(size_t bytes)
+{
+    assert(!taken.base);
+    void *base;
+    if (cudaMalloc(&base, bytes)) {
+        cudaGetLastError();
+        return false;
+    }
+    taken.base = (char *)base;
+    taken.bytes = bytes;
+    return true;
+}
+
+static void *take(size_t bytes)
+{
+    size_t aligned = (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+    if (aligned > taken.bytes - taken.used)
+        return NULL;
+    void *p = taken.base + taken.used;
+    taken.used += aligned;
+    taken.parts++;
+    return p;
+}
+
+static bool was_taken(const void *p)
+{
+    return taken.base && (const char *)p >= taken.base &&
+           (const char *)p < taken.base + taken.bytes;
 }
 
 void *device_alloc(size_t bytes)
 {
-    void *p;
-    if (cudaMalloc(&p, bytes ? bytes : 1)) {
+    void *p = take(bytes ? bytes : 1);
+    if (!p && cudaMalloc(&p, bytes ? bytes : 1)) {
         cudaGetLastError(); // the caller is told here, and no launch is to blame
         return NULL;
     }
@@ -134,18 +190,37 @@ void *device_alloc(size_t bytes)
 
 void device_free(void *p)
 {
-    check("device_free", cudaFree(p));
+    if (!was_taken(p))
+        device_check("device_free", cudaFree(p));
+    else if (--taken.parts == 0)
+        taken.used = 0;
+}
+
+void *device_host_alloc(size_t bytes)
+{
+    void *p;
+    if (cudaMallocHost(&p, bytes ? bytes : 1)) {
+        cudaGetLastError();
+        return NULL;
+    }
+    return memset(p, 0, bytes);
+}
+
+void device_host_free(void *p)
+{
+    if (p)
+        device_check("device_host_free", cudaFreeHost(p));
 }
 
 static void copy(const char *what, void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
     if (bytes)
-        check(what, cudaMemcpyAsync(to, from, bytes, kind, device_stream));
+        device_check(what, cudaMemcpyAsync(to, from, bytes, kind, device_stream));
 }
 
 static void wait(const char *what)
 {
-    check(what, cudaStreamSynchronize(device_stream));
+    device_check(what, cudaStreamSynchronize(device_stream));
 }
 
 void device_put(void *device, const void *host, size_t bytes)
@@ -160,6 +235,16 @@ void device_get(void *host, const void *device, size_t bytes)
     wait("device_get");
 }
 
+void device_send(void *device, const void *host, size_t bytes)
+{
+    copy("device_send", device, host, bytes, cudaMemcpyHostToDevice);
+}
+
+void device_fetch(void *host, const void *device, size_t bytes)
+{
+    copy("device_fetch", host, device, bytes, cudaMemcpyDeviceToHost);
+}
+
 void device_copy(void *to, const void *from, size_t bytes)
 {
     copy("device_copy", to, from, bytes, cudaMemcpyDeviceToDevice);
@@ -168,7 +253,7 @@ void device_copy(void *to, const void *from, size_t bytes)
 void device_zero(void *p, size_t bytes)
 {
     if (bytes)
-        check("device_zero", cudaMemsetAsync(p, 0, bytes, device_stream));
+        device_check("device_zero", cudaMemsetAsync(p, 0, bytes, device_stream));
 }
 
 void device_reserve(size_t bytes)
@@ -176,15 +261,14 @@ void device_reserve(size_t bytes)
     if (bytes <= workspace_bytes)
         return;
     wait("device_workspace"); // kernels may still use the old one
-    check("device_workspace", cudaFree(workspace));
+    device_free(workspace);
     workspace_bytes = 0;
-    workspace = NULL;
-    cudaError_t e = cudaMalloc(&workspace, bytes);
-    check("device_workspace", e);
-    if (e)
-        cudaGetLastError();
-    else
+    workspace_serial++;
+    workspace = device_alloc(bytes);
+    if (workspace)
         workspace_bytes = bytes;
+    else
+        device_fail("device_workspace", "out of memory");
 }
 
 void *device_workspace(size_t bytes)

@@ -8,10 +8,18 @@
 
 #ifdef TTT_BF16
 static const cudaDataType REAL_TYPE = CUDA_R_16BF;
-static const cublasComputeType_t COMPUTE = CUBLAS_COMPUTE_32F;
+
+static cublasComputeType_t compute()
+{
+    return CUBLAS_COMPUTE_32F;
+}
 #else
 static const cudaDataType REAL_TYPE = CUDA_R_32F;
-static const cublasComputeType_t COMPUTE = CUBLAS_COMPUTE_32F_PEDANTIC; // no TF32
+
+static cublasComputeType_t compute()
+{
+    return device_tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F_PEDANTIC;
+}
 #endif
 
 static void product(void *c, cudaDataType c_type, const real *a, const real *b, enum transpose t,
@@ -21,9 +29,9 @@ static void product(void *c, cudaDataType c_type, const real *a, const real *b, 
     const float one = 1;
     cublasOperation_t op_a = t == TN ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t op_b = t == NT ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasStatus_t s =
-        cublasGemmEx(device_blas, op_b, op_a, n, m, k, &one, b, REAL_TYPE, t == NT ? k : n, a,
-                     REAL_TYPE, t == TN ? m : k, &beta, c, c_type, n, COMPUTE, CUBLAS_GEMM_DEFAULT);
+    cublasStatus_t s = cublasGemmEx(device_blas, op_b, op_a, n, m, k, &one, b, REAL_TYPE,
+                                    t == NT ? k : n, a, REAL_TYPE, t == TN ? m : k, &beta, c,
+                                    c_type, n, compute(), CUBLAS_GEMM_DEFAULT);
     if (s)
         device_fail("matmul", cublasGetStatusString(s));
 }

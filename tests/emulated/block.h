@@ -16,6 +16,8 @@
 #ifndef BLOCK_H
 #define BLOCK_H
 
+#include "stream.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -41,11 +43,13 @@ extern self *running;
 extern uint3 block_index;
 extern dim3 block_size, grid_size;
 
-// Run body(arg) for every thread of every block. `function` identifies the kernel, as
-// cudaFuncSetAttribute does. A configuration that a GPU refuses sets the error that
-// cudaGetLastError returns.
-void run(const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared_bytes,
-         void (*body)(void *), void *arg);
+// Whether a GPU refuses a launch; that sets the error which cudaGetLastError returns. `function`
+// identifies the kernel, as cudaFuncSetAttribute does.
+bool refuse(const void *function, dim3 grid, dim3 block, size_t shared_bytes);
+
+// Run body(arg) for every thread of every block of a launch that was not refused.
+void run(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void *),
+         void *arg);
 
 // Print one sentence about the running kernel and end the program.
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -99,13 +103,16 @@ struct shared_array {
 
 template <class Kernel, class... Args>
 void launch(const char *name, Kernel *kernel, dim3 grid, dim3 block, size_t shared_bytes,
-            Args... args)
+            CUstream_st *stream, Args... args)
 {
-    auto call = [&] { kernel(args...); };
-    using Call = decltype(call);
-    run(
-        name, (const void *)kernel, grid, block, shared_bytes, [](void *p) { (*(Call *)p)(); },
-        &call);
+    if (refuse((const void *)kernel, grid, block, shared_bytes))
+        return;
+    queue(stream, (const void *)kernel, [=] {
+        auto call = [&] { kernel(args...); };
+        using Call = decltype(call);
+        run(
+            name, grid, block, shared_bytes, [](void *p) { (*(Call *)p)(); }, (void *)&call);
+    });
 }
 
 template <class T> T exchange(uint32_t mask, T mine, unsigned source)

@@ -1,6 +1,6 @@
 // cuda_runtime.h -- stands in for CUDA's header of this name when a plain C++ compiler reads
-// kernels/cuda. The language is macros over block.h; the runtime's calls are done at once, in the
-// order of the program, so streams and events are only names.
+// kernels/cuda. The language is macros over block.h; what is queued on a stream is done as late as
+// stream.h says.
 //
 // Not here, because no kernel uses it: clusters, TMA, mbarrier, wgmma, cooperative groups,
 // textures.
@@ -29,8 +29,8 @@
 #define gridDim   (emulated::grid_size)
 
 // What launch.cuh defines for nvcc, under the same names.
-#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                  \
-    ((void)(stream), emulated::launch(#kernel, kernel, grid, block, shared_bytes, __VA_ARGS__), \
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                          \
+    (emulated::launch(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__), \
      launch_check(#kernel))
 #define DYN_SHARED(type, name) type *name = (type *)emulated::dynamic_shared()
 #define SHARED(type, name, dims)                 \
@@ -73,6 +73,8 @@ template <class T> static inline T __shfl_down_sync(uint32_t mask, T v, unsigned
 // ---- arithmetic
 // ----------------------------------------------------------------------------------
 
+using std::isfinite;
+
 static inline float __uint_as_float(unsigned bits)
 {
     float f;
@@ -105,6 +107,7 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
+    cudaErrorGraphExecUpdateFailure = 910,
 };
 
 enum cudaMemcpyKind {
@@ -114,12 +117,21 @@ enum cudaMemcpyKind {
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum { cudaStreamNonBlocking = 1 };
-enum { cudaEventDisableTiming = 2 };
+enum { cudaEventDefault = 0, cudaEventDisableTiming = 2 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 
 struct CUstream_st;
 struct CUevent_st;
+struct CUgraph_st;
+struct CUgraphExec_st;
 typedef CUstream_st *cudaStream_t;
 typedef CUevent_st *cudaEvent_t;
+typedef CUgraph_st *cudaGraph_t;
+typedef CUgraphExec_st *cudaGraphExec_t;
+
+struct cudaGraphExecUpdateResultInfo {
+    int result;
+};
 
 struct cudaDeviceProp {
     char name[256];
@@ -135,6 +147,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes);
 cudaError_t cudaMalloc(void **p, size_t bytes); // poisoned: every bit set
 cudaError_t cudaFree(void *p);
+cudaError_t cudaMallocHost(void **p, size_t bytes);
+cudaError_t cudaFreeHost(void *p);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream);
@@ -145,6 +159,17 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                cudaGraphExecUpdateResultInfo *told);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value);
 
 #endif

@@ -3,6 +3,7 @@
 // Every allocation lies between guards and starts poisoned; copies and fills must stay inside one.
 #include "cuda_runtime.h"
 #include "memory.h"
+#include "stream.h"
 
 #include <cstdio>
 #include <map>
@@ -16,6 +17,7 @@ enum { GUARD_BYTES = 256, GUARD = 0xA5, POISON = 0xFF };
 static const size_t DEVICE_BYTES = (size_t)4 << 30;
 
 static std::map<const char *, size_t> allocations; // first byte: bytes
+static std::map<const char *, size_t> pinned;      // the same of the host's
 static std::map<const void *, size_t> shared_limits;
 static size_t used_bytes;
 static int pending_error;
@@ -48,14 +50,19 @@ void check_allocations()
 }
 
 // Whether bytes from p lie in one allocation.
-static bool on_device(const void *p, size_t bytes)
+static bool lies_in(const std::map<const char *, size_t> &all, const void *p, size_t bytes)
 {
-    auto after = allocations.upper_bound((const char *)p);
-    if (after == allocations.begin())
+    auto after = all.upper_bound((const char *)p);
+    if (after == all.begin())
         return false;
     auto at = std::prev(after);
     size_t offset = (size_t)((const char *)p - at->first);
     return offset <= at->second && bytes <= at->second - offset;
+}
+
+static bool on_device(const void *p, size_t bytes)
+{
+    return lies_in(allocations, p, bytes);
 }
 
 static cudaError_t failed(cudaError_t e)
@@ -86,6 +93,8 @@ const char *cudaGetErrorString(cudaError_t e)
         return "out of memory";
     case cudaErrorInvalidConfiguration:
         return "invalid configuration argument";
+    case cudaErrorGraphExecUpdateFailure:
+        return "the graph update was not performed";
     }
     return "unknown error";
 }
@@ -146,6 +155,7 @@ cudaError_t cudaFree(void *p)
     auto found = allocations.find((const char *)p);
     if (found == allocations.end())
         return failed(cudaErrorInvalidValue);
+    drain_all();
     check_allocations();
     used_bytes -= found->second;
     allocations.erase(found);
@@ -154,20 +164,47 @@ cudaError_t cudaFree(void *p)
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t)
+                            cudaStream_t stream)
 {
     if ((kind != cudaMemcpyDeviceToHost && !on_device(to, bytes)) ||
         (kind != cudaMemcpyHostToDevice && !on_device(from, bytes)))
         return failed(cudaErrorInvalidValue);
-    memcpy(to, from, bytes);
+    const void *host = kind == cudaMemcpyHostToDevice   ? from
+                       : kind == cudaMemcpyDeviceToHost ? to
+                                                        : nullptr;
+    bool at_once = host && !lies_in(pinned, host, bytes);
+    if (at_once && is_captured(stream))
+        fault("a copy with memory of the host that is not pinned is captured");
+    queue(stream, (const void *)cudaMemcpyAsync, [=] { memcpy(to, from, bytes); });
+    if (at_once)
+        drain(stream);
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t)
+cudaError_t cudaMallocHost(void **p, size_t bytes)
+{
+    *p = malloc(bytes);
+    if (!*p)
+        return failed(cudaErrorMemoryAllocation);
+    memset(*p, POISON, bytes);
+    pinned[(const char *)*p] = bytes;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    drain_all();
+    if (!pinned.erase((const char *)p))
+        return failed(cudaErrorInvalidValue);
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream)
 {
     if (!on_device(p, bytes))
         return failed(cudaErrorInvalidValue);
-    memset(p, value, bytes);
+    queue(stream, (const void *)cudaMemsetAsync, [=] { memset(p, value, bytes); });
     return cudaSuccess;
 }
 
