@@ -135,11 +135,12 @@ void conv_fwd(real *y, const real *x, const float *kernel, const float *bias, co
 void conv_bwd(real *dx, float *dkernel, float *dbias, const real *dy, const real *x,
               const float *kernel, bool add, int batch, int seq, int width);
 
-/* conv_step -- one token of batch sequences. Shifts x into the history, then convolves.
+/* conv_step -- one token of batch sequences, resting as below ("Decoding"). Shifts x into
+   the history, then convolves.
      y [batch][width]; history [batch][3][width], oldest first; x [batch][width]; residual or NULL
  */
 void conv_step(real *y, real *history, const real *x, const float *kernel, const float *bias,
-               const real *residual, int batch, int width);
+               const real *residual, const int32_t *position, int batch, int width);
 
 /* ---- rotary positions --------------------------------------------------------------------- */
 
@@ -151,6 +152,16 @@ void conv_step(real *y, real *history, const real *x, const float *kernel, const
      backward. x [batch][seq][heads][head_dim]; cos and sin are computed in double, once. */
 void rope(real *x, int batch, int seq, int heads, int head_dim, int first, int period, float theta,
           bool inverse);
+
+/* Decoding. Where an operation takes `position` [batch], on the device, it reads one token of each
+   of batch sequences: position[b] is its place in sequence b, counted from 0. Sequence b rests
+   where it is negative: what is remembered of it stays as it is, its row of outputs is anything.
+   Being on the device, positions may change under a recording (device.h). */
+
+/* rope_step -- rope for one token of each sequence, pos = position[b] mod period.
+     x [batch][heads][head_dim]; limit: positions, mod period, are below it */
+void rope_step(real *x, const int32_t *position, int batch, int heads, int head_dim, int period,
+               int limit, float theta);
 
 /* ---- gates -------------------------------------------------------------------------------- */
 
@@ -187,11 +198,11 @@ void attention_bwd(real *dq, real *dk, real *dv, const real *dout, const real *o
                    const float *lse, const real *q, const real *k, const real *v, int batch,
                    int seq, int heads, int head_dim);
 
-/* attention_decode -- one token of batch sequences. Appends k and v at `position` of the caches,
-   then reads positions 0..position.
+/* attention_decode -- one token of batch sequences. Appends k and v at position[b] of the caches,
+   then reads positions 0..position[b], which is below capacity: the caller checked.
      out, q, k, v [batch][heads][head_dim]; k_cache, v_cache [batch][capacity][heads][head_dim] */
 void attention_decode(real *out, real *k_cache, real *v_cache, const real *q, const real *k,
-                      const real *v, int position, int capacity, int batch, int heads,
+                      const real *v, const int32_t *position, int capacity, int batch, int heads,
                       int head_dim);
 
 /* ---- TTT: the inner loop ------------------------------------------------------------------ */
@@ -288,16 +299,19 @@ void ttt_target_variance(float *curve, const real *k, const real *v, const struc
 /* Bytes of decoding state per sequence and head: W, b and the rows of the current mini-batch. */
 size_t ttt_linear_decode_bytes(int head_dim, int mini_batch);
 
-/* Set the decoding state of batch sequences to the initial inner model (s->seq is not read). */
-void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s);
+/* Set the decoding state of batch sequences to the initial inner model, or to what ttt_linear_fwd
+   left in `last` where that is not NULL: the next token then begins a mini-batch (s->seq is not
+   read). */
+void ttt_linear_decode_begin(void *state, const float *last, const struct ttt_params *p,
+                             const struct ttt_shape *s);
 
 /* ttt_linear_decode -- one token of batch sequences (s->seq is not read): the outputs equal
    ttt_linear_fwd's at every position. W stays fixed inside a mini-batch; the rows k_j, g_j G_j of
    the current mini-batch are kept and applied at its end.
-     out, q, k, v [batch][heads][head_dim]; sigma [batch][heads]; position: of this token,
-     counted from 0; rope has already been applied with position mod mini_batch */
+     out, q, k, v [batch][heads][head_dim]; sigma [batch][heads]; position [batch], of which the
+     place in the mini-batch counts; rope has already been applied with position mod mini_batch */
 void ttt_linear_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                       const float *sigma, int position, const struct ttt_params *p,
+                       const float *sigma, const int32_t *position, const struct ttt_params *p,
                        const struct ttt_shape *s);
 
 /* ---- TTT-MLP: the same operations for an inner model of two layers ------------------------- */
@@ -323,9 +337,10 @@ size_t ttt_mlp_bwd_workspace_bytes(const struct ttt_shape *s);
 void ttt_mlp_stats(float *curve, const real *k, const real *v, const float *sigma,
                    const struct ttt_params *p, const struct ttt_shape *s);
 size_t ttt_mlp_decode_bytes(int head_dim, int mini_batch);
-void ttt_mlp_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s);
+void ttt_mlp_decode_begin(void *state, const float *last, const struct ttt_params *p,
+                          const struct ttt_shape *s);
 void ttt_mlp_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                    const float *sigma, int position, const struct ttt_params *p,
+                    const float *sigma, const int32_t *position, const struct ttt_params *p,
                     const struct ttt_shape *s);
 
 /* ---- rows whose other columns are on other ranks ------------------------------------------- */
@@ -368,6 +383,10 @@ void cross_entropy_part(float *loss, float *correct, real *dlogits, const float 
      sum [1] on the device; x [count] */
 void square_sum(double *sum, const float *x, size_t count);
 
+/* spoil_unless_finite -- to[0] becomes NaN where some x is not finite, and is left alone else: a
+   gradient spoilt by its loss has no finite norm, and its update is left out.   x [count] */
+void spoil_unless_finite(float *to, const float *x, size_t count);
+
 /* The constants of one AdamW update. */
 struct adamw {
     float lr, beta1, beta2, eps, weight_decay;
@@ -382,7 +401,8 @@ struct adamw {
        m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
        param -= lr * ( (m / correct1) / (sqrt(v / correct2) + eps) + weight_decay * param )
 
-     param, m, v, grad [count]; square_sum [1] on the device, of the gradients of ALL parameters
+     param, m, v, grad [count]; square_sum [1] on the device, of the gradients of ALL parameters;
+     where that is not finite nothing is changed
    Source: optax.clip_by_global_norm and optax.adamw, as the reference chains them. */
 void adamw_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
                 size_t count, const struct adamw *a);
@@ -404,7 +424,7 @@ struct adafactor {
        param -= m + weight_decay * param
 
      param, m, v, grad [count], of one tensor; square_sum [1] of ALL gradients and param_sum [1] of
-     this param, both on the device
+     this param, both on the device; where square_sum is not finite nothing is changed
    Source: optax.adafactor with momentum and without factoring, as the reference chains it. */
 void adafactor_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
                     const double *param_sum, size_t count, const struct adafactor *a);

@@ -186,12 +186,15 @@ static void test_decode(void)
     float *got = lot_malloc(sizeof *got * c.count);
     for (int i = 0; i < 3; i++)
         row[i] = lot_alloc(sizeof *out * B * WIDTH);
+    int32_t *position = lot_alloc(B * sizeof *position);
     for (int t = 0; t < N; t++) {
         const real *from[] = {c.q, c.k, c.v};
         for (int i = 0; i < 3; i++)
             for (int b = 0; b < B; b++)
                 device_copy(row[i] + b * WIDTH, from[i] + (b * N + t) * WIDTH, sizeof *out * WIDTH);
-        attention_decode(out, k_cache, v_cache, row[0], row[1], row[2], t, CAPACITY, B, H, F);
+        device_put(position, (int32_t[B]){t, t}, B * sizeof *position);
+        attention_decode(out, k_cache, v_cache, row[0], row[1], row[2], position, CAPACITY, B, H,
+                         F);
         float_from_real(staged, out, B * WIDTH);
         for (int b = 0; b < B; b++)
             device_get(got + (b * N + t) * WIDTH, staged + b * WIDTH, sizeof *got * WIDTH);

@@ -60,6 +60,21 @@ static int first_largest(const float *x, int count)
     return best;
 }
 
+/* Whether logits [VOCAB] are those of `want`; returns the largest difference. */
+static double compare_logits(const float *got, const float *want)
+{
+    double worst = 0;
+    for (int v = 0; v < VOCAB; v++) {
+        double apart = fabs((double)got[v] - want[v]);
+        CHECK(apart <= NEAR);
+        worst = apart > worst ? apart : worst;
+    }
+    /* The same choice, unless two logits are nearer than the rounding. */
+    int a = first_largest(got, VOCAB), w = first_largest(want, VOCAB);
+    CHECK(a == w || want[w] - want[a] <= 2 * worst);
+    return worst;
+}
+
 /* Decode `length` tokens of the rows whose forward is in `whole` [BATCH][seq][VOCAB]. */
 static double decode_rows(struct decode *d, const int32_t *ids, const float *whole, int seq,
                           int length)
@@ -73,21 +88,47 @@ static double decode_rows(struct decode *d, const int32_t *ids, const float *who
             now[b] = ids[b * seq + t];
         CHECK(decode_step(d, now, logits) == 0);
         for (int b = 0; b < BATCH; b++) {
-            const float *got = logits + b * VOCAB, *want = whole + (b * seq + t) * VOCAB;
-            double here = 0;
-            for (int v = 0; v < VOCAB; v++) {
-                double apart = fabs((double)got[v] - want[v]);
-                CHECK(apart <= NEAR);
-                here = apart > here ? apart : here;
-            }
-            /* The same choice, unless two logits are nearer than the rounding. */
-            int a = first_largest(got, VOCAB), w = first_largest(want, VOCAB);
-            CHECK(a == w || want[w] - want[a] <= 2 * here);
+            double here = compare_logits(logits + b * VOCAB, whole + (b * seq + t) * VOCAB);
             worst = here > worst ? here : worst;
         }
     }
     free(logits);
     return worst;
+}
+
+/* Prompts of lengths a and b, read together as far as whole mini-batches go, then on to the end,
+   the longer sequence resting at times; and the first sequence once more from its start, while the
+   other stands where it was. */
+static double read_prompts(struct decode *d, const int32_t *ids, const float *whole, int seq, int a,
+                           int b)
+{
+    const int32_t *text[BATCH] = {ids, ids + seq};
+    struct decode_prompt prompts[BATCH] = {{text[0], a}, {text[1], b}};
+    float *logits = malloc(sizeof *logits * BATCH * VOCAB);
+    int at[BATCH] = {a, b};
+    double worst = 0;
+    CHECK(decode_read(d, prompts, logits) == 0);
+    for (int turn = 0; at[0] < seq || at[1] < seq; turn++) {
+        int32_t now[BATCH];
+        for (int i = 0; i < BATCH; i++) {
+            if (turn == 0 || now[i] >= 0) {
+                double here =
+                    compare_logits(logits + i * VOCAB, whole + (i * seq + at[i] - 1) * VOCAB);
+                worst = here > worst ? here : worst;
+            }
+            bool rests = at[i] == seq || (at[i] > at[1 - i] && turn % 3 == 1);
+            now[i] = rests ? -1 : text[i][at[i]++];
+        }
+        CHECK(decode_step(d, now, logits) == 0);
+    }
+    prompts[0].count = a;
+    prompts[1].count = 0;
+    logits[VOCAB] = 1234;
+    CHECK(decode_read(d, prompts, logits) == 0);
+    double here = compare_logits(logits, whole + (a - 1) * VOCAB);
+    CHECK(logits[VOCAB] == 1234 && d->position[0] == a && d->position[1] == seq);
+    free(logits);
+    return here > worst ? here : worst;
 }
 
 static void test_kind(const struct kind *k)
@@ -132,6 +173,11 @@ static void test_kind(const struct kind *k)
     double worst = 0;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         double error = decode_rows(&d, ids, whole, SEQ, lengths[i]);
+        worst = error > worst ? error : worst;
+    }
+    static const int pairs[][2] = {{1, 1}, {16, 17}, {40, 3}, {33, 34}, {79, 64}, {2, 80}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        double error = read_prompts(&d, ids, whole, SEQ, pairs[i][0], pairs[i][1]);
         worst = error > worst ? error : worst;
     }
     char note[64];

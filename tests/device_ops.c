@@ -276,18 +276,25 @@ static void test_conv(int batch, int seq, int width)
     real *token = lot_alloc(sizeof *token * batch * width),
          *rest = lot_alloc(sizeof *rest * batch * width);
     float *stepped = lot_malloc(sizeof *stepped * n);
+    int32_t *position = put_ints((int32_t[3]){0}, 3);
     for (int t = 0; t < seq; t++) {
         for (int i = 0; i < batch; i++) {
             size_t at = ((size_t)i * seq + t) * width;
             device_copy(token + (size_t)i * width, dev_x + at, sizeof *token * width);
             device_copy(rest + (size_t)i * width, dev_res + at, sizeof *rest * width);
         }
-        conv_step(rest, history, token, k, b, rest, batch, width);
+        conv_step(rest, history, token, k, b, rest, position, batch, width);
         for (int i = 0; i < batch; i++)
             memcpy(stepped + ((size_t)i * seq + t) * width,
                    get_reals(rest + (size_t)i * width, width), sizeof *stepped * width);
     }
     near_host("step", stepped, with, n);
+    /* A sequence that rests remembers what it did. */
+    real *before = lot_alloc(sizeof *history * batch * 3 * width);
+    device_copy(before, history, sizeof *history * batch * 3 * width);
+    conv_step(rest, history, token, k, b, NULL, put_ints((int32_t[3]){-1, -1, -1}, 3), batch,
+              width);
+    CHECK(same_bits(before, history, sizeof *history * batch * 3 * width));
     /* y may be the residual */
     conv_fwd(dev_res, dev_x, k, b, dev_res, batch, seq, width);
     near_reals("y in place of the residual", dev_res, with, n);
@@ -324,6 +331,68 @@ static void test_rope(void)
             turned[at] = x[at];
         near_reals("and back", dev, turned, COUNT);
     }
+}
+
+/* Each token at its own place; one that rests is left alone. */
+static void test_rope_step(void)
+{
+    enum { B = 4, H = 2, F = 16, ROW = H * F, LIMIT = 64 };
+    const int32_t places[B] = {3, -1, 0, 61};
+    for (int period = 0; period <= 16; period += 16) {
+        real *x = random_reals(NULL, B * ROW), *y = lot_alloc(sizeof *y * B * ROW);
+        device_copy(y, x, sizeof *x * B * ROW);
+        rope_step(x, put_ints(places, B), B, H, F, period, LIMIT, 10000);
+        for (int b = 0; b < B; b++)
+            if (places[b] >= 0)
+                rope(y + b * ROW, 1, 1, H, F, places[b], period, 10000, false);
+        near_reals("as rope", x, doubles(get_reals(y, B * ROW), B * ROW), B * ROW);
+    }
+}
+
+static double *put_double(double x)
+{
+    double *d = lot_alloc(sizeof *d);
+    device_put(d, &x, sizeof x);
+    return d;
+}
+
+/* A sum stays while all is finite, and a spoilt one changes nothing. */
+static void test_spoil(void)
+{
+    enum { N = 700 };
+    const float *host;
+    float *x = random_floats(&host, N, 0, 1);
+    float *spoilt = put_floats((float[]){2.5f, 1}, 2);
+    spoil_unless_finite(spoilt, x, N);
+    CHECK(get_floats(spoilt, 2)[0] == 2.5f);
+    for (int i = 0; i < 2; i++) {
+        device_put(x + (i ? N - 1 : 0), (float[]){i ? -INFINITY : NAN}, sizeof *x);
+        device_put(spoilt, (float[]){2.5f}, sizeof *spoilt);
+        spoil_unless_finite(spoilt, x, N);
+        const float *got = get_floats(spoilt, 2);
+        CHECK(isnan(got[0]) && got[1] == 1);
+    }
+    double *sum = put_double(0);
+    square_sum(sum, spoilt, 2);
+    static const struct adamw a = {.lr = 1,
+                                   .beta1 = 0.9f,
+                                   .beta2 = 0.9f,
+                                   .eps = 1e-8f,
+                                   .correct1 = 1,
+                                   .correct2 = 1,
+                                   .clip = 1};
+    static const struct adafactor f = {.lr = 1, .beta1 = 0.9f, .decay = 0.5f, .clip = 1};
+    float *array[3], *before[3];
+    for (int i = 0; i < 3; i++) {
+        array[i] = random_floats(&host, N, 0, 1);
+        before[i] = put_floats(host, N);
+    }
+    double *infinite = put_double(INFINITY), *one = put_double(1);
+    adamw_step(array[0], array[1], array[2], x, sum, N, &a);
+    adamw_step(array[0], array[1], array[2], x, infinite, N, &a);
+    adafactor_step(array[0], array[1], array[2], x, sum, one, N, &f);
+    for (int i = 0; i < 3; i++)
+        CHECK(same_bits(array[i], before[i], sizeof *x * N));
 }
 
 /* Gates over the whole range of their argument, and in place. */
@@ -534,6 +603,8 @@ int main(void)
     run("norms", test_norms);
     run("convolution", test_convs);
     run("rope", test_rope);
+    run("rope_step", test_rope_step);
+    run("an update that is left out", test_spoil);
     run("gates", test_gates);
     run("adamw", test_adamw_clip);
     run("adafactor", test_adafactor);

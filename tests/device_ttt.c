@@ -30,13 +30,14 @@ static void forward_case(struct ttt_shape s, bool mlp)
     size_t width = (size_t)s.heads * s.head_dim;
     size_t bytes = (mlp ? ttt_mlp_decode_bytes : ttt_linear_decode_bytes)(s.head_dim, s.mini_batch);
     void *state = lot_alloc(bytes * s.batch * s.heads);
-    (mlp ? ttt_mlp_decode_begin : ttt_linear_decode_begin)(state, &d.p, &s);
+    (mlp ? ttt_mlp_decode_begin : ttt_linear_decode_begin)(state, NULL, &d.p, &s);
     float *got = lot_malloc(sizeof *got * n),
           *sigmas = lot_malloc(sizeof *sigmas * s.batch * s.heads);
     real *q = lot_alloc(sizeof *q * s.batch * width), *k = lot_alloc(sizeof *k * s.batch * width);
     real *v = lot_alloc(sizeof *v * s.batch * width), *o = lot_alloc(sizeof *o * s.batch * width);
     float *staged = lot_alloc(sizeof *staged * s.batch * width),
           *sigma = lot_alloc(sizeof *sigma * s.batch * s.heads);
+    int32_t *position = lot_alloc(8 * sizeof *position);
     for (int t = 0; t < s.seq; t++) {
         for (int b = 0; b < s.batch; b++) {
             size_t at = ((size_t)b * s.seq + t) * width;
@@ -47,7 +48,10 @@ static void forward_case(struct ttt_shape s, bool mlp)
                 sigmas[b * s.heads + h] = (float)l.in[SIGMA][((size_t)b * s.heads + h) * s.seq + t];
         }
         device_put(sigma, sigmas, sizeof *sigmas * s.batch * s.heads);
-        (mlp ? ttt_mlp_decode : ttt_linear_decode)(o, state, q, k, v, sigma, t, &d.p, &s);
+        int32_t places[8] = {t, t, t, t, t, t, t, t};
+        assert(s.batch <= 8);
+        device_put(position, places, sizeof places);
+        (mlp ? ttt_mlp_decode : ttt_linear_decode)(o, state, q, k, v, sigma, position, &d.p, &s);
         float_from_real(staged, o, s.batch * width);
         for (int b = 0; b < s.batch; b++)
             device_get(got + ((size_t)b * s.seq + t) * width, staged + b * width,

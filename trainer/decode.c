@@ -2,8 +2,10 @@
 #include "decode.h"
 #include "device.h"
 #include "kernels.h"
+#include "mixer_parts.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -24,14 +26,14 @@ static void take_all(struct decode *d, struct arena *from)
     const struct config *c = &d->config;
     struct ttt_shape s = shape_of(d);
     size_t batch = (size_t)d->batch, inner = batch * c->intermediate_size;
-    d->input = arena_take(from, line, sizeof *d->input * batch);
+    d->input = arena_take(from, line, 2 * sizeof *d->input * batch);
     d->x = arena_take(from, line, sizeof(real) * batch * c->hidden_size);
     d->h = arena_take(from, line, sizeof(real) * batch * c->hidden_size);
     d->w1_out = arena_take(from, line, sizeof(real) * inner);
     d->w3_out = arena_take(from, line, sizeof(real) * inner);
     d->rms = arena_take(from, line, sizeof *d->rms * batch);
     d->logits = arena_take(from, line, sizeof *d->logits * batch * c->vocab_size);
-    mixer_take_acts(&d->mixer, c, &s, false, from);
+    mixer_take_acts(&d->mixer, c, &s, false, false, from);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         struct decode_memory *m = &d->memory[l];
         m->history = c->pre_conv ? arena_take(from, "memory", history_bytes(d)) : NULL;
@@ -57,9 +59,11 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
     d->lm_head = params_find(p, "lm_head/kernel");
     d->ids = calloc((size_t)c->num_hidden_layers, sizeof *d->ids);
     d->memory = calloc((size_t)c->num_hidden_layers, sizeof *d->memory);
-    if (!d->ids || !d->memory) {
+    d->position = calloc((size_t)batch, sizeof *d->position);
+    d->host = device_host_alloc(2 * sizeof *d->host * (size_t)batch);
+    if (!d->ids || !d->memory || !d->position || !d->host) {
         decode_close(d);
-        return fail("out of memory for %d layers", c->num_hidden_layers);
+        return fail("out of memory for %d layers and %d sequences", c->num_hidden_layers, batch);
     }
     for (int l = 0; l < c->num_hidden_layers; l++)
         model_find_block(&d->ids[l], p, c, l);
@@ -69,8 +73,9 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
     d->arrays = taken.base = device_alloc(counted.used);
     if (!taken.base) {
         decode_close(d);
-        return fail("decoding %d sequences needs %.0f MiB, which the device does not have", batch,
-                    (double)counted.used / (1 << 20));
+        return fail("decoding %d sequences needs %.0f MiB, which the device does not have: decode "
+                    "fewer at a time",
+                    batch, (double)counted.used / (1 << 20));
     }
     take_all(d, &taken);
     decode_begin(d);
@@ -82,18 +87,36 @@ void decode_close(struct decode *d)
     device_free(d->arrays);
     free(d->ids);
     free(d->memory);
+    free(d->position);
+    device_host_free(d->host);
+    device_forget(&d->recording[0]);
+    device_forget(&d->recording[1]);
     *d = (struct decode){0};
+}
+
+/* Layer l of sequences first..first+s->batch-1: anew, or after the tokens that `read` is of. */
+static void begin_layer(struct decode *d, int l, int first, const struct block_acts *read,
+                        const struct ttt_shape *s)
+{
+    struct decode_memory *m = &d->memory[l];
+    if (m->history)
+        history_begin(m->history, first, read ? read->conv_in : NULL, s);
+    mixer_begin(&m->mixer, first, read ? &read->mixer : NULL, &d->ids[l].mixer, d->params,
+                &d->config, s);
+}
+
+static void begin_sequences(struct decode *d, int first, int count)
+{
+    struct ttt_shape s = mixer_ttt_shape(&d->config, count, 1, 1);
+    for (int b = first; b < first + count; b++)
+        d->position[b] = 0;
+    for (int l = 0; l < d->config.num_hidden_layers; l++)
+        begin_layer(d, l, first, NULL, &s);
 }
 
 void decode_begin(struct decode *d)
 {
-    struct ttt_shape s = shape_of(d);
-    d->position = 0;
-    for (int l = 0; l < d->config.num_hidden_layers; l++) {
-        if (d->memory[l].history)
-            device_zero(d->memory[l].history, history_bytes(d));
-        mixer_begin(&d->memory[l].mixer, &d->ids[l].mixer, d->params, &d->config, &s);
-    }
+    begin_sequences(d, 0, d->batch);
 }
 
 /* ---- a token ------------------------------------------------------------------------------ */
@@ -110,15 +133,16 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
     const struct params *p = d->params;
     const struct block_ids *w = &d->ids[l];
     struct decode_memory *m = &d->memory[l];
+    const int32_t *place = d->input + d->batch;
     int batch = d->batch, width = d->config.hidden_size, inner = d->config.intermediate_size;
 
     if (m->history) {
         rms(d, w->conv_norm);
         conv_step(d->x, m->history, d->h, param_master(p, w->conv_kernel),
-                  param_master(p, w->conv_bias), d->x, batch, width);
+                  param_master(p, w->conv_bias), d->x, place, batch, width);
     }
     rms(d, w->seq_norm);
-    mixer_step(&d->mixer, &m->mixer, d->h, d->position, &w->mixer, p, &d->config, s);
+    mixer_step(&d->mixer, &m->mixer, d->h, place, &w->mixer, p, &d->config, s);
     matmul(d->x, d->mixer.y, param_work(p, w->wo), NN, batch, width, width, 1);
     rms(d, w->ffn_norm);
     matmul(d->w1_out, d->h, param_work(p, w->w1), NN, batch, inner, width, 0);
@@ -127,28 +151,177 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
     matmul(d->x, d->w1_out, param_work(p, w->w2), NN, batch, width, inner, 1);
 }
 
-int decode_step(struct decode *d, const int32_t *ids, float *logits)
+/* Every operation of a token, with the logits after it or without. */
+static void queue_step(struct decode *d, bool head)
 {
     const struct params *p = d->params;
     int batch = d->batch, width = d->config.hidden_size, vocab = d->config.vocab_size;
     struct ttt_shape s = shape_of(d);
-
-    if (d->capacity && d->position >= d->capacity)
-        return fail("token %lld is one more than attention was given memory for",
-                    (long long)d->position + 1);
-    device_put(d->input, ids, sizeof *ids * (size_t)batch);
+    device_send(d->input, d->host, 2 * sizeof *d->input * (size_t)batch);
     embedding_fwd(d->x, param_work(p, d->wte), d->input, batch, width);
     for (int l = 0; l < d->config.num_hidden_layers; l++)
         block_step(d, l, &s);
-    d->position++;
-    if (logits) {
-        rms(d, d->ln_f);
-        if (d->lm_head < 0)
-            matmul_f32(d->logits, d->h, param_work(p, d->wte), NT, batch, vocab, width, 0);
-        else
-            matmul_f32(d->logits, d->h, param_work(p, d->lm_head), NN, batch, vocab, width, 0);
-        device_get(logits, d->logits, sizeof *logits * (size_t)batch * vocab);
+    if (!head)
+        return;
+    rms(d, d->ln_f);
+    if (d->lm_head < 0)
+        matmul_f32(d->logits, d->h, param_work(p, d->wte), NT, batch, vocab, width, 0);
+    else
+        matmul_f32(d->logits, d->h, param_work(p, d->lm_head), NN, batch, vocab, width, 0);
+}
+
+/* The next token of every sequence whose id is not negative. */
+static int step(struct decode *d, const int32_t *ids, bool head)
+{
+    int32_t *id = d->host, *place = id + d->batch;
+    int mini_batch = d->config.mini_batch_size;
+    for (int b = 0; b < d->batch; b++) {
+        bool rests = ids[b] < 0;
+        if (!rests && d->capacity && d->position[b] >= d->capacity)
+            return fail("token %lld is one more than attention was given memory for",
+                        (long long)d->position[b] + 1);
+        id[b] = rests ? 0 : ids[b];
+        /* Of TTT only the place in the mini-batch matters, and it fits whatever the length. */
+        place[b] = rests         ? -1
+                   : d->capacity ? (int32_t)d->position[b]
+                                 : (int32_t)(d->position[b] % mini_batch);
     }
+    /* Ids and places are in arrays, so that every token has the same ops. */
+    if (!device_replay(&d->recording[head], 0)) {
+        queue_step(d, head);
+        device_replay_end(&d->recording[head]);
+    }
+    for (int b = 0; b < d->batch; b++)
+        d->position[b] += ids[b] >= 0;
     const char *broken = device_sync();
     return broken ? fail("%s", broken) : 0;
+}
+
+int decode_step(struct decode *d, const int32_t *ids, float *logits)
+{
+    if (step(d, ids, logits))
+        return -1;
+    if (logits)
+        device_get(logits, d->logits,
+                   sizeof *logits * (size_t)d->batch * (size_t)d->config.vocab_size);
+    return 0;
+}
+
+/* ---- prompts ------------------------------------------------------------------------------ */
+
+enum { READ_TOKENS = 1 << 14 }; /* at once, of several prompts */
+
+/* The tokens of a prompt that are read together: whole mini-batches, but for its last tokens. */
+static int together(const struct decode *d, const struct decode_prompt *p)
+{
+    int64_t piece = d->capacity ? 1 : d->config.mini_batch_size;
+    return p->count ? (int)((p->count - 1) / piece * piece) : 0;
+}
+
+static int check_prompts(const struct decode *d, const struct decode_prompt *prompts)
+{
+    for (int b = 0; b < d->batch; b++) {
+        if (d->capacity && prompts[b].count > d->capacity)
+            return fail("a prompt of %lld tokens is longer than the %d that attention was given "
+                        "memory for",
+                        (long long)prompts[b].count, d->capacity);
+        if (prompts[b].count < 0 || prompts[b].count > 1 << 28)
+            return fail("a prompt of %lld tokens cannot be read", (long long)prompts[b].count);
+    }
+    return 0;
+}
+
+/* Sequences that are being read together. */
+struct reading {
+    struct decode *d;
+    int first;
+};
+
+static void keep_block(void *arg, int l, const struct block_acts *a, const struct ttt_shape *s)
+{
+    struct reading *r = arg;
+    begin_layer(r->d, l, r->first, a, s);
+}
+
+/* Sequences first..first+batch-1, whose prompts have `seq` tokens to be read together. */
+static int read_group(struct decode *d, struct model *m, const struct decode_prompt *prompts,
+                      int first, int batch, int seq)
+{
+    struct reading r = {d, first};
+    int32_t *ids = malloc(sizeof *ids * (size_t)batch * (size_t)seq);
+    if (!ids)
+        return fail("out of memory for a prompt of %d tokens", seq);
+    for (int b = 0; b < batch; b++) {
+        memcpy(ids + (size_t)b * (size_t)seq, prompts[first + b].ids, sizeof *ids * (size_t)seq);
+        d->position[first + b] = seq;
+    }
+    int status = model_read(m, ids, batch, seq, keep_block, &r);
+    free(ids);
+    return status;
+}
+
+/* What the prompts have in whole mini-batches: neighbours of one length together. */
+static int read_together(struct decode *d, const struct decode_prompt *prompts)
+{
+    struct model m;
+    int most = 0, status = 0;
+    for (int b = 0; b < d->batch; b++)
+        most = together(d, &prompts[b]) > most ? together(d, &prompts[b]) : most;
+    if (!most)
+        return 0;
+    int group = READ_TOKENS / most < 1 ? 1 : READ_TOKENS / most;
+    group = group < d->batch ? group : d->batch;
+    if (model_open_reader(&m, &d->config, d->params, group, most))
+        return -1;
+    for (int first = 0, count = 1; first < d->batch && !status; first += count, count = 1) {
+        int seq = together(d, &prompts[first]);
+        while (count < group && first + count < d->batch &&
+               together(d, &prompts[first + count]) == seq)
+            count++;
+        if (seq)
+            status = read_group(d, &m, prompts, first, count, seq);
+    }
+    model_close(&m);
+    return status;
+}
+
+/* What is left of the prompts, one token at a time, so that all end with the same step. */
+static int read_rest(struct decode *d, const struct decode_prompt *prompts, bool head)
+{
+    int64_t steps = 0;
+    for (int b = 0; b < d->batch; b++) {
+        int64_t rest = prompts[b].count - together(d, &prompts[b]);
+        steps = rest > steps ? rest : steps;
+    }
+    int32_t *now = malloc(sizeof *now * (size_t)d->batch);
+    if (!now)
+        return fail("out of memory for %d sequences", d->batch);
+    int status = 0;
+    for (int64_t left = steps; left > 0 && !status; left--) {
+        for (int b = 0; b < d->batch; b++) {
+            const struct decode_prompt *p = &prompts[b];
+            bool begun = left <= p->count - together(d, p);
+            now[b] = begun ? p->ids[p->count - left] : -1;
+        }
+        status = step(d, now, head && left == 1);
+    }
+    free(now);
+    return status;
+}
+
+int decode_read(struct decode *d, const struct decode_prompt *prompts, float *logits)
+{
+    size_t vocab = (size_t)d->config.vocab_size;
+    if (check_prompts(d, prompts))
+        return -1;
+    for (int b = 0; b < d->batch; b++)
+        if (prompts[b].count)
+            begin_sequences(d, b, 1);
+    if (read_together(d, prompts) || read_rest(d, prompts, logits))
+        return -1;
+    for (int b = 0; b < d->batch && logits; b++)
+        if (prompts[b].count)
+            device_get(logits + (size_t)b * vocab, d->logits + (size_t)b * vocab,
+                       sizeof *logits * vocab);
+    return 0;
 }

@@ -1,7 +1,7 @@
 /* decode.h -- the model one token at a time. With TTT, memory does not grow with the text.
 
-   Equal to the forward of model.h at every position, up to rounding, also where the text ends
-   inside a mini-batch. */
+   Sequences are decoded side by side, each at a place of its own. Equal to the forward of model.h
+   at every position, up to rounding, also where the text ends inside a mini-batch. */
 #ifndef DECODE_H
 #define DECODE_H
 
@@ -17,13 +17,15 @@ struct decode_memory {
 struct decode {
     struct config config;
     struct params *params; /* borrowed */
-    int batch, capacity;
-    int64_t position; /* tokens read since decode_begin */
+    int batch, capacity;   /* capacity: tokens that attention remembers; 0 with TTT */
+    int64_t *position;     /* [batch] on the host, owned: tokens read since each began */
+    int32_t *host;         /* [2][batch] on the host, owned: ids, then places; -1 rests */
+    struct device_recording recording[2]; /* a token's ops, without logits and with them */
     int wte, ln_f, lm_head;
     struct block_ids *ids;        /* [layers], owned */
     struct decode_memory *memory; /* [layers], owned */
     char *arrays;                 /* on the device, owned: all that follows, and the memories */
-    int32_t *input;               /* [batch] */
+    int32_t *input;               /* [2][batch], as host */
     real *x, *h, *w1_out, *w3_out;
     float *rms;              /* [batch] */
     float *logits;           /* [batch][vocab] */
@@ -37,13 +39,26 @@ must_check int decode_open(struct decode *d, const struct config *c, struct para
                            int64_t capacity);
 void decode_close(struct decode *d); /* harmless when closed */
 
-/* Forget all sequences: the next token is the first. */
+/* Forget all sequences: the next token of each is its first. */
 void decode_begin(struct decode *d);
 
-/* Read the next token of every sequence, ids [batch] on the host, each below vocab_size. logits:
-   [batch][vocab] on the host for the token after it, or NULL when they are not wanted, which is
-   cheaper. -1 with why() when the device broke or a sequence outgrows what attention can remember.
- */
+/* A text to go on from, on the host: borrowed. */
+struct decode_prompt {
+    const int32_t *ids;
+    int64_t count;
+};
+
+/* Begin sequences with prompts [batch] of any lengths: sequence b forgets what it was and reads
+   prompts[b], or goes on as it is where count is 0. Whole mini-batches are read by the forward over
+   many tokens at once, the last 1 to mini_batch tokens one at a time. logits as decode_step's, of
+   the token after each prompt; rows of sequences without one are left alone. -1 with why() when
+   memory is short, a prompt outgrows what attention can remember, or the device broke. */
+must_check int decode_read(struct decode *d, const struct decode_prompt *prompts, float *logits);
+
+/* Read the next token of every sequence, ids [batch] on the host, each below vocab_size; a sequence
+   whose id is negative rests. logits: [batch][vocab] on the host for the token after it, anything
+   in the rows of those that rest, or NULL when they are not wanted, which is cheaper. -1 with why()
+   when the device broke or a sequence outgrows what attention can remember. */
 must_check int decode_step(struct decode *d, const int32_t *ids, float *logits);
 
 #endif

@@ -208,7 +208,8 @@ static int fill(const struct memory *m, struct decode *d, const struct part *par
         for (int row = 0; row < d->batch; row++)
             device_put((char *)part[i].base + (size_t)row * part[i].stride,
                        tensors_find(&m->file, part[i].name)->data, part[i].bytes);
-    d->position = (int64_t)m->count;
+    for (int row = 0; row < d->batch; row++)
+        d->position[row] = (int64_t)m->count;
     return 0;
 }
 

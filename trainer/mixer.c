@@ -16,10 +16,10 @@ void mixer_find(struct mixer_ids *ids, const struct params *p, const struct conf
 }
 
 void mixer_take_acts(struct mixer_acts *a, const struct config *c, const struct ttt_shape *s,
-                     bool training, struct arena *from)
+                     bool training, bool reading, struct arena *from)
 {
     if (is_ttt(c))
-        mixer_ttt_take_acts(&a->ttt, c, s, training, from);
+        mixer_ttt_take_acts(&a->ttt, c, s, training, reading, from);
     else
         mixer_attention_take_acts(&a->attention, s, from);
     a->y = is_ttt(c) ? a->ttt.y : a->attention.y;
@@ -69,22 +69,22 @@ void mixer_take_memory(struct mixer_memory *m, const struct config *c, const str
         mixer_attention_take_memory(&m->attention, s, capacity, from);
 }
 
-void mixer_begin(struct mixer_memory *m, const struct mixer_ids *ids, const struct params *p,
-                 const struct config *c, const struct ttt_shape *s)
+void mixer_begin(struct mixer_memory *m, int first, const struct mixer_acts *read,
+                 const struct mixer_ids *ids, const struct params *p, const struct config *c,
+                 const struct ttt_shape *s)
 {
-    /* Attention reads nothing behind the position it is given. */
     if (is_ttt(c))
-        mixer_ttt_begin(&m->ttt, &ids->ttt, p, s);
+        mixer_ttt_begin(&m->ttt, first, read ? &read->ttt : NULL, &ids->ttt, p, s);
+    else if (read)
+        mixer_attention_begin(&m->attention, first, &read->attention, s);
 }
 
-void mixer_step(struct mixer_acts *a, struct mixer_memory *m, const real *h, int64_t position,
-                const struct mixer_ids *ids, const struct params *p, const struct config *c,
-                const struct ttt_shape *s)
+void mixer_step(struct mixer_acts *a, struct mixer_memory *m, const real *h,
+                const int32_t *position, const struct mixer_ids *ids, const struct params *p,
+                const struct config *c, const struct ttt_shape *s)
 {
-    /* Of TTT only the place in the mini-batch matters, and it fits an int whatever the length. */
     if (is_ttt(c))
-        mixer_ttt_step(&a->ttt, &m->ttt, h, (int)(position % s->mini_batch), &ids->ttt, p, c, s);
+        mixer_ttt_step(&a->ttt, &m->ttt, h, position, &ids->ttt, p, c, s);
     else
-        mixer_attention_step(&a->attention, &m->attention, h, (int)position, &ids->attention, p, c,
-                             s);
+        mixer_attention_step(&a->attention, &m->attention, h, position, &ids->attention, p, c, s);
 }

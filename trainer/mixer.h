@@ -31,9 +31,10 @@ struct mixer_memory {
 
 void mixer_find(struct mixer_ids *ids, const struct params *p, const struct config *c, int l);
 
-/* Take a layer's arrays, or the scratch, from an arena. */
+/* Take a layer's arrays, or the scratch, from an arena. training: a backward follows; reading: the
+   sequences will be decoded on. */
 void mixer_take_acts(struct mixer_acts *a, const struct config *c, const struct ttt_shape *s,
-                     bool training, struct arena *from);
+                     bool training, bool reading, struct arena *from);
 void mixer_take_scratch(struct mixer_scratch *t, const struct config *c, const struct ttt_shape *s,
                         struct arena *from);
 
@@ -51,13 +52,20 @@ void mixer_bwd(real *dh, real *dy, const real *h, struct mixer_acts *a, struct m
                const struct ttt_shape *s);
 
 /* One token of each sequence: shape has seq 1, acts were taken with it. capacity: tokens that
-   attention will remember; TTT does not read it. mixer_begin forgets the sequences. */
+   attention will remember; TTT does not read it. */
 void mixer_take_memory(struct mixer_memory *m, const struct config *c, const struct ttt_shape *s,
                        int capacity, struct arena *from);
-void mixer_begin(struct mixer_memory *m, const struct mixer_ids *ids, const struct params *p,
-                 const struct config *c, const struct ttt_shape *s);
-void mixer_step(struct mixer_acts *a, struct mixer_memory *m, const real *h, int64_t position,
-                const struct mixer_ids *ids, const struct params *p, const struct config *c,
-                const struct ttt_shape *s);
+
+/* Sequences first..first+batch-1 start anew; or, where `read` is not NULL, after the seq tokens of
+   each that mixer_fwd has read into it. */
+void mixer_begin(struct mixer_memory *m, int first, const struct mixer_acts *read,
+                 const struct mixer_ids *ids, const struct params *p, const struct config *c,
+                 const struct ttt_shape *s);
+
+/* position [batch], on the device: a token's place in its sequence, of which TTT reads the place in
+   the mini-batch alone; negative: the sequence rests. */
+void mixer_step(struct mixer_acts *a, struct mixer_memory *m, const real *h,
+                const int32_t *position, const struct mixer_ids *ids, const struct params *p,
+                const struct config *c, const struct ttt_shape *s);
 
 #endif

@@ -60,11 +60,18 @@ void mixer_attention_bwd(real *dh, const real *dy, const real *h,
 void mixer_attention_take_memory(struct mixer_attention_memory *m, const struct ttt_shape *s,
                                  int capacity, struct arena *from);
 
-/* acts->y from h [batch][width] of the token at position, below capacity; positions come in
-   order, and position 0 begins anew. Equal to mixer_attention_fwd at that token, up to rounding. */
+/* Sequences first..first+batch-1 start after the seq tokens of each, at most capacity, that
+   mixer_attention_fwd has read into `read`. To start anew nothing is needed: a position reads
+   what was written before it. */
+void mixer_attention_begin(struct mixer_attention_memory *m, int first,
+                           const struct mixer_attention_acts *read, const struct ttt_shape *s);
+
+/* acts->y from h [batch][width] of the tokens at position [batch] on the device, below capacity;
+   negative: the sequence rests. Positions of a sequence come in order. Equal to mixer_attention_fwd
+   at those tokens, up to rounding. */
 void mixer_attention_step(struct mixer_attention_acts *a, struct mixer_attention_memory *m,
-                          const real *h, int position, const struct mixer_attention_ids *ids,
-                          const struct params *p, const struct config *c,
-                          const struct ttt_shape *s);
+                          const real *h, const int32_t *position,
+                          const struct mixer_attention_ids *ids, const struct params *p,
+                          const struct config *c, const struct ttt_shape *s);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef MIXER_PARTS_H
 #define MIXER_PARTS_H
 
+#include "device.h"
 #include "kernels.h"
 #include "params.h"
 
@@ -9,6 +10,21 @@
 static inline size_t wide_bytes(const struct ttt_shape *s)
 {
     return sizeof(real) * (size_t)s->batch * s->seq * s->heads * s->head_dim;
+}
+
+/* A convolution's history [][3][width]: that of sequences first..first+batch-1 becomes what follows
+   x [batch][seq][width] or, where that is NULL, nothing. */
+static inline void history_begin(real *history, int first, const real *x, const struct ttt_shape *s)
+{
+    enum { PAST = CONV_WIDTH - 1 };
+    size_t width = (size_t)s->heads * s->head_dim, known = x ? (size_t)s->seq : 0;
+    size_t taken = known < PAST ? known : PAST;
+    history += (size_t)first * PAST * width;
+    if (taken < PAST)
+        device_zero(history, sizeof *history * (size_t)s->batch * PAST * width);
+    for (size_t b = 0; taken && b < (size_t)s->batch; b++)
+        device_copy(history + (b * PAST + PAST - taken) * width,
+                    x + ((b + 1) * known - taken) * width, sizeof *history * taken * width);
 }
 
 /* Through one projection y = h w: dh = dy w^T + beta dh, dw += h^T dy. h, dh [rows][full]; y, dy

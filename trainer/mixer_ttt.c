@@ -81,7 +81,7 @@ static size_t sigma_bytes(const struct ttt_shape *s)
 }
 
 void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
-                         const struct ttt_shape *s, bool training, struct arena *from)
+                         const struct ttt_shape *s, bool training, bool reading, struct arena *from)
 {
     static const char line[] = "activations";
     bool base = mixer_is_base(c->seq_modeling_block), mlp = mixer_is_mlp(c->seq_modeling_block);
@@ -102,6 +102,10 @@ void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
     a->kept = training ? arena_take(from, "inner states kept",
                                     sizeof(float) * ttt_inner_kept_floats(mlp, s))
                        : NULL;
+    a->last = reading ? arena_take(from, line,
+                                   sizeof(float) * (size_t)s->batch * s->heads *
+                                       ttt_inner_state_floats(mlp, s->head_dim))
+                      : NULL;
 }
 
 void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
@@ -134,10 +138,9 @@ static void project(struct mixer_ttt_acts *a, const real *h, const struct mixer_
 }
 
 /* Positions start again with every mini-batch. */
-static void turn(real *x, int first, const struct config *c, const struct ttt_shape *s,
-                 bool inverse)
+static void turn(real *x, const struct config *c, const struct ttt_shape *s, bool inverse)
 {
-    rope(x, s->batch, s->seq, s->heads, s->head_dim, first, s->mini_batch, (float)c->rope_theta,
+    rope(x, s->batch, s->seq, s->heads, s->head_dim, 0, s->mini_batch, (float)c->rope_theta,
          inverse);
 }
 
@@ -201,13 +204,13 @@ void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_t
     }
     if (curves)
         ttt_target_variance(curves, a->k, a->v, s);
-    turn(a->q, 0, c, s, false);
-    turn(a->k, 0, c, s, false);
+    turn(a->q, c, s, false);
+    turn(a->k, c, s, false);
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
                  s->batch, s->seq, s->heads, full);
     if (curves)
         ttt_inner_stats(curves + s->seq / s->mini_batch, a->k, a->v, a->sigma, &inner, s);
-    ttt_inner_fwd(a->inner, a->kept, a->q, a->k, a->v, a->sigma, &inner, s);
+    ttt_inner_fwd(a->inner, a->kept, a->last, a->q, a->k, a->v, a->sigma, &inner, s);
     norm_and_gate(a, h, ids, p, rows, width, full);
 }
 
@@ -226,21 +229,23 @@ void mixer_ttt_take_memory(struct mixer_ttt_memory *m, const struct config *c,
                               ttt_inner_decode_bytes(mixer_is_mlp(c->seq_modeling_block), s));
 }
 
-void mixer_ttt_begin(struct mixer_ttt_memory *m, const struct mixer_ttt_ids *ids,
-                     const struct params *p, const struct ttt_shape *s)
+void mixer_ttt_begin(struct mixer_ttt_memory *m, int first, const struct mixer_ttt_acts *read,
+                     const struct mixer_ttt_ids *ids, const struct params *p,
+                     const struct ttt_shape *s)
 {
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
-    size_t history = sizeof(real) * (size_t)s->batch * (CONV_WIDTH - 1) * s->heads * s->head_dim;
+    size_t state = (size_t)s->heads * ttt_inner_decode_bytes(inner.w2, s);
     if (m->history_q) {
-        device_zero(m->history_q, history);
-        device_zero(m->history_k, history);
+        history_begin(m->history_q, first, read ? read->u : NULL, s);
+        history_begin(m->history_k, first, read ? read->u : NULL, s);
     }
-    ttt_inner_decode_begin(m->inner, &inner, s);
+    ttt_inner_decode_begin((char *)m->inner + (size_t)first * state, read ? read->last : NULL,
+                           &inner, s);
 }
 
 void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const real *h,
-                    int position, const struct mixer_ttt_ids *ids, const struct params *p,
-                    const struct config *c, const struct ttt_shape *s)
+                    const int32_t *position, const struct mixer_ttt_ids *ids,
+                    const struct params *p, const struct config *c, const struct ttt_shape *s)
 {
     int rows = s->batch, width = s->heads * s->head_dim, full = c->hidden_size;
     struct ttt_params inner = mixer_ttt_params(ids, p, false);
@@ -248,12 +253,14 @@ void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const 
     project(a, h, ids, p, rows, width, full);
     if (a->u) {
         conv_step(a->q, m->history_q, a->u, param_master(p, ids->conv_q_kernel),
-                  param_master(p, ids->conv_q_bias), NULL, rows, width);
+                  param_master(p, ids->conv_q_bias), NULL, position, rows, width);
         conv_step(a->k, m->history_k, a->u, param_master(p, ids->conv_k_kernel),
-                  param_master(p, ids->conv_k_bias), NULL, rows, width);
+                  param_master(p, ids->conv_k_bias), NULL, position, rows, width);
     }
-    turn(a->q, position % s->mini_batch, c, s, false);
-    turn(a->k, position % s->mini_batch, c, s, false);
+    rope_step(a->q, position, rows, s->heads, s->head_dim, s->mini_batch, s->mini_batch,
+              (float)c->rope_theta);
+    rope_step(a->k, position, rows, s->heads, s->head_dim, s->mini_batch, s->mini_batch,
+              (float)c->rope_theta);
     ttt_gate_fwd(a->sigma, h, param_master(p, ids->lr_kernel), param_master(p, ids->lr_bias),
                  s->batch, 1, s->heads, full);
     ttt_inner_decode(a->inner, m->inner, a->q, a->k, a->v, a->sigma, position, &inner, s);
@@ -281,8 +288,8 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
     if (p->mesh.mp > 1)
         comm_wait(comm_all_reduce(dinner.token_idx, (size_t)s->mini_batch, COMM_F32, COMM_MP));
 
-    turn(t->dq, 0, c, s, true);
-    turn(t->dk, 0, c, s, true);
+    turn(t->dq, c, s, true);
+    turn(t->dk, c, s, true);
     project_bwd(dh, t->dv, h, p, ids->wv, rows, width, full, 0);
     if (!a->u) {
         project_bwd(dh, t->dq, h, p, ids->wq, rows, width, full, 1);

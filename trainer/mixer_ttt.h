@@ -32,6 +32,7 @@ struct mixer_ttt_acts {
     float *mean, *inv_std; /* [rows], of post_norm */
     float *parts;          /* [mp + 1][rows][2], sums of post_norm; NULL without mp */
     float *kept;           /* inner states, or NULL without a backward */
+    float *last;           /* [batch][heads] the last inner state, or NULL unless it is wanted */
 };
 
 /* Scratch of the backward, shared by all layers; [rows][width] unless said. */
@@ -57,9 +58,11 @@ struct ttt_shape mixer_ttt_shape(const struct config *c, int batch, int seq, flo
 struct ttt_params mixer_ttt_params(const struct mixer_ttt_ids *ids, const struct params *p,
                                    bool grad);
 
-/* Take a layer's arrays, or the scratch, from an arena. */
+/* Take a layer's arrays, or the scratch, from an arena. training: a backward follows; reading: the
+   sequences will be decoded on. */
 void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
-                         const struct ttt_shape *s, bool training, struct arena *from);
+                         const struct ttt_shape *s, bool training, bool reading,
+                         struct arena *from);
 void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
                             const struct ttt_shape *s, struct arena *from);
 
@@ -79,14 +82,17 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
 void mixer_ttt_take_memory(struct mixer_ttt_memory *m, const struct config *c,
                            const struct ttt_shape *s, struct arena *from);
 
-/* Forget everything: a sequence starts. */
-void mixer_ttt_begin(struct mixer_ttt_memory *m, const struct mixer_ttt_ids *ids,
-                     const struct params *p, const struct ttt_shape *s);
+/* Sequences first..first+batch-1 start anew; or, where `read` is not NULL, after the seq tokens of
+   each that mixer_ttt_fwd has read into it. */
+void mixer_ttt_begin(struct mixer_ttt_memory *m, int first, const struct mixer_ttt_acts *read,
+                     const struct mixer_ttt_ids *ids, const struct params *p,
+                     const struct ttt_shape *s);
 
-/* acts->y from h [batch][width] of the token at position, counted from 0; positions come in
-   order. Equal to mixer_ttt_fwd at that token, up to rounding. */
+/* acts->y from h [batch][width] of the tokens at position [batch] on the device, which may be taken
+   mod mini_batch; negative: the sequence rests. Positions of a sequence come in order. Equal to
+   mixer_ttt_fwd at those tokens, up to rounding. */
 void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const real *h,
-                    int position, const struct mixer_ttt_ids *ids, const struct params *p,
-                    const struct config *c, const struct ttt_shape *s);
+                    const int32_t *position, const struct mixer_ttt_ids *ids,
+                    const struct params *p, const struct config *c, const struct ttt_shape *s);
 
 #endif

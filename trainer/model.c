@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -55,14 +56,14 @@ static void take_block(struct model *m, struct block_acts *a, struct arena *from
     a->x_ffn = keep ? arena_take(from, line, wide) : a->x;
     a->h_mixer = arena_take(from, line, wide);
     a->h_ffn = keep ? arena_take(from, line, wide) : a->h_mixer;
-    a->conv_in = keep && c->pre_conv ? arena_take(from, line, wide) : a->h_mixer;
+    a->conv_in = (keep || m->reading) && c->pre_conv ? arena_take(from, line, wide) : a->h_mixer;
     a->w1_out = arena_take(from, line, inner);
     a->w3_out = arena_take(from, line, inner);
     a->gated = keep ? arena_take(from, line, inner) : a->w1_out;
     a->rms_mixer = arena_take(from, line, column);
     a->rms_ffn = keep ? arena_take(from, line, column) : a->rms_mixer;
     a->rms_conv = keep && c->pre_conv ? arena_take(from, line, column) : a->rms_mixer;
-    mixer_take_acts(&a->mixer, c, &s, keep, from);
+    mixer_take_acts(&a->mixer, c, &s, keep, m->reading, from);
 }
 
 static void take_all(struct model *m, struct arena *from)
@@ -73,11 +74,7 @@ static void take_all(struct model *m, struct arena *from)
     size_t chunk = (size_t)m->chunk_rows * m->vocab;
     int mp = m->params->mesh.mp;
 
-    m->input = arena_take(from, "tokens", sizeof *m->input * rows);
-    m->target = arena_take(from, "tokens", sizeof *m->target * rows);
-    m->weight = arena_take(from, "tokens", sizeof *m->weight * rows);
-    m->loss = arena_take(from, "tokens", sizeof *m->loss * rows);
-    m->correct = arena_take(from, "tokens", sizeof *m->correct * rows);
+    flight_take(&m->flight, m->batch, m->seq, from);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         if (l == 0 || m->training)
             take_block(m, &m->acts[l], from);
@@ -91,7 +88,8 @@ static void take_all(struct model *m, struct arena *from)
     if (mixer_is_ttt(c->seq_modeling_block))
         m->curves = arena_take(from, "activations",
                                sizeof *m->curves * 4 * (size_t)(m->seq / c->mini_batch_size));
-    m->logits = arena_take(from, "logits", sizeof(float) * chunk);
+    if (!m->reading)
+        m->logits = arena_take(from, "logits", sizeof(float) * chunk);
     if (mp > 1)
         m->sums =
             arena_take(from, "logits", sizeof *m->sums * 4 * (size_t)(mp + 1) * m->chunk_rows);
@@ -137,8 +135,7 @@ static int shape_model(struct model *m, const struct config *c, struct params *p
     size_t layers = (size_t)c->num_hidden_layers;
     m->ids = calloc(layers, sizeof *m->ids);
     m->acts = calloc(layers, sizeof *m->acts);
-    m->host_rows = calloc((size_t)m->rows, 5 * sizeof *m->host_rows);
-    if (!m->ids || !m->acts || !m->host_rows) {
+    if (!m->ids || !m->acts) {
         model_close(m);
         return fail("out of memory for a micro-batch of %d rows", batch);
     }
@@ -171,11 +168,11 @@ int model_plan(struct plan *plan, const struct config *c, struct params *p, int 
     return 0;
 }
 
-int model_open(struct model *m, const struct config *c, struct params *p, int batch, int seq,
-               bool training)
+/* What follows shape_model. */
+static int open_shaped(struct model *m)
 {
-    if (shape_model(m, c, p, batch, seq, training))
-        return -1;
+    const struct config *c = &m->config;
+    struct params *p = m->params;
     m->wte = params_find(p, "model/wte/embedding");
     m->ln_f = params_find(p, "model/ln_f/kernel");
     m->lm_head = params_find(p, "lm_head/kernel");
@@ -194,20 +191,36 @@ int model_open(struct model *m, const struct config *c, struct params *p, int ba
     take_all(m, &taken);
     device_reserve(workspace_bytes(m));
     m->last = true;
-    if (shard_open(&m->shard, p, training)) {
+    if (shard_open(&m->shard, p, m->training)) {
         model_close(m);
         return -1;
     }
     return 0;
 }
 
+int model_open(struct model *m, const struct config *c, struct params *p, int batch, int seq,
+               bool training)
+{
+    return shape_model(m, c, p, batch, seq, training) || open_shaped(m) ? -1 : 0;
+}
+
+int model_open_reader(struct model *m, const struct config *c, struct params *p, int batch, int seq)
+{
+    if (shape_model(m, c, p, batch, seq, false))
+        return -1;
+    m->reading = true;
+    return open_shaped(m);
+}
+
 void model_close(struct model *m)
 {
     shard_close(&m->shard);
+    device_forget(&m->training_ops);
+    device_forget(&m->scoring_ops);
+    flight_close(&m->flight);
     device_free(m->memory);
     free(m->ids);
     free(m->acts);
-    free(m->host_rows);
     *m = (struct model){0};
 }
 
@@ -271,10 +284,13 @@ static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_sha
 static void read_curves(struct model *m, int l, double share, double *curves)
 {
     size_t count = 4 * (size_t)(m->seq / m->config.mini_batch_size);
-    float *here = m->host_rows + m->rows;
-    device_get(here, m->curves, sizeof *here * count);
-    for (size_t i = 0; i < count; i++)
-        curves[l * count + i] += share * here[i];
+    for (size_t at = 0, n; at < count; at += n) {
+        float here[256];
+        n = count - at < 256 ? count - at : 256;
+        device_get(here, m->curves + at, sizeof *here * n);
+        for (size_t i = 0; i < n; i++)
+            curves[l * count + at + i] += share * here[i];
+    }
 }
 
 static void forward(struct model *m, float ttt_lr_mult, double share, double *curves)
@@ -285,7 +301,8 @@ static void forward(struct model *m, float ttt_lr_mult, double share, double *cu
     if (!m->curves)
         curves = NULL;
 
-    embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->input, m->rows, m->config.hidden_size);
+    embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->flight.input, m->rows,
+                  m->config.hidden_size);
     add_up(m->acts[0].x, m);
     for (int l = 0; l < layers; l++) {
         shard_forward(&m->shard, l);
@@ -368,41 +385,17 @@ static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
     }
 }
 
+/* With other ranks there are collectives among the ops, which are not recorded. */
+static bool is_alone(void)
+{
+    return comm_ranks(COMM_WORLD) == 1;
+}
+
 /* ---- a micro-batch ------------------------------------------------------------------------ */
 
 void model_zero_grad(struct model *m)
 {
     device_zero(m->params->grad, sizeof *m->params->grad * m->params->floats);
-}
-
-/* Ids as this rank's part of the vocabulary counts them: negative where they are in another. */
-static void put_ids(struct model *m, int32_t *to, const int32_t *ids)
-{
-    size_t rows = (size_t)m->rows;
-    int32_t *here = (int32_t *)(m->host_rows + rows);
-    int32_t first = (int32_t)(m->vocab * mesh_mp_rank(&m->params->mesh));
-    for (size_t i = 0; i < rows; i++)
-        here[i] = ids[i] >= first && ids[i] < first + m->vocab ? ids[i] - first : -1;
-    device_put(to, m->params->mesh.mp > 1 ? here : ids, sizeof *to * rows);
-}
-
-/* Each row of tokens weighs the same, however many of its tokens count. */
-static void put_tokens(struct model *m, const struct tokens *t, double share)
-{
-    float *weight = m->host_rows;
-    for (int b = 0; b < m->batch; b++) {
-        const float *mask = t->mask + (size_t)b * m->seq;
-        double valid = 0;
-        for (int i = 0; i < m->seq; i++)
-            valid += mask[i];
-        double each = share / (m->batch * (valid > 1e-10 ? valid : 1e-10));
-        for (int i = 0; i < m->seq; i++)
-            weight[(size_t)b * m->seq + i] = mask[i] > 0 ? (float)each : 0;
-    }
-    size_t rows = (size_t)m->rows;
-    device_put(m->weight, weight, sizeof *weight * rows);
-    put_ids(m, m->input, t->input);
-    put_ids(m, m->target, t->target);
 }
 
 /* The cross entropy of some rows; along mp each rank has the logits of some ids. */
@@ -412,14 +405,15 @@ static void entropy(struct model *m, int first, int count, bool backward)
     int mp = m->params->mesh.mp;
     float *own = m->sums + 4 * (size_t)mp * count;
     if (mp == 1) {
-        cross_entropy(m->loss + first, m->correct + first, dlogits, m->logits, m->target + first,
-                      m->weight + first, count, m->vocab);
+        cross_entropy(m->flight.loss + first, m->flight.correct + first, dlogits, m->logits,
+                      m->flight.target + first, m->flight.weight + first, count, m->vocab);
         return;
     }
-    cross_entropy_sums(own, m->logits, m->target + first, count, m->vocab);
+    cross_entropy_sums(own, m->logits, m->flight.target + first, count, m->vocab);
     comm_wait(comm_all_gather(m->sums, own, 4 * (size_t)count, COMM_F32, COMM_MP));
-    cross_entropy_part(m->loss + first, m->correct + first, dlogits, m->logits, m->sums,
-                       m->target + first, m->weight + first, count, m->vocab, mp);
+    cross_entropy_part(m->flight.loss + first, m->flight.correct + first, dlogits, m->logits,
+                       m->sums, m->flight.target + first, m->flight.weight + first, count, m->vocab,
+                       mp);
 }
 
 static void head_loss(struct model *m, bool backward)
@@ -435,30 +429,11 @@ static void head_loss(struct model *m, bool backward)
         add_up(m->dh, m);
 }
 
-/* Collect what the device found; this waits for it. */
-static int get_score(struct model *m, struct score *score)
+/* Every op of a micro-batch after its tokens have arrived. A loss that is not finite spoils the
+   gradient, so that the update is left out; other ranks are told otherwise. */
+static void train_ops(struct model *m, float ttt_lr_mult, double share, double *curves)
 {
-    size_t rows = (size_t)m->rows;
-    const float *weight = m->host_rows;
-    float *loss = m->host_rows + rows, *correct = loss + rows;
-    const char *broken = device_sync();
-    if (broken)
-        return fail("%s", broken);
-    device_get(loss, m->loss, sizeof *loss * rows);
-    device_get(correct, m->correct, sizeof *correct * rows);
-    for (size_t r = 0; r < rows; r++) {
-        score->loss += (double)weight[r] * loss[r];
-        score->accuracy += (double)weight[r] * correct[r];
-    }
-    return 0;
-}
-
-int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, double share,
-                struct score *score, double *curves)
-{
-    assert(m->training);
     struct ttt_shape s = shape_of(m, ttt_lr_mult);
-    put_tokens(m, t, share);
     shard_begin(&m->shard, true);
     forward(m, ttt_lr_mult, share, curves);
     head_loss(m, true);
@@ -470,26 +445,118 @@ int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, doub
         block_bwd(m, l, &s);
         shard_gradients(&m->shard, l + 1, m->last);
     }
-    embedding_bwd(param_grad(m->params, m->wte), m->dx, m->input, m->rows, m->config.hidden_size,
-                  m->vocab);
+    embedding_bwd(param_grad(m->params, m->wte), m->dx, m->flight.input, m->rows,
+                  m->config.hidden_size, m->vocab);
     shard_gradients(&m->shard, 0, m->last);
     shard_end(&m->shard, m->last);
-    return get_score(m, score);
+    if (is_alone())
+        spoil_unless_finite(m->params->grad, m->flight.loss, (size_t)m->rows);
+}
+
+static void score_ops(struct model *m)
+{
+    shard_begin(&m->shard, false);
+    forward(m, 1, 1, NULL);
+    head_loss(m, false);
+}
+
+/* What changes from step to step: the rate of the inner loop. */
+static uint64_t key_of(float ttt_lr_mult)
+{
+    uint32_t bits;
+    memcpy(&bits, &ttt_lr_mult, sizeof bits);
+    return bits;
+}
+
+int model_send(struct model *m, const struct tokens *t, double share)
+{
+    int mp = m->params->mesh.mp;
+    return flight_send(&m->flight, t, share, m->vocab * mesh_mp_rank(&m->params->mesh),
+                       mp > 1 ? m->vocab : 0);
+}
+
+void model_queue(struct model *m, float ttt_lr_mult)
+{
+    assert(m->training);
+    flight_arrive(&m->flight);
+    if (!is_alone()) {
+        train_ops(m, ttt_lr_mult, 1, NULL);
+    } else if (!device_replay(&m->training_ops, key_of(ttt_lr_mult))) {
+        train_ops(m, ttt_lr_mult, 1, NULL);
+        device_replay_end(&m->training_ops);
+    }
+    flight_depart(&m->flight);
+}
+
+int model_collect(struct model *m, struct score *score)
+{
+    return flight_collect(&m->flight, score);
+}
+
+void model_forget(struct model *m)
+{
+    flight_forget(&m->flight);
+}
+
+int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, double share,
+                struct score *score, double *curves)
+{
+    assert(m->training);
+    if (model_send(m, t, share))
+        return -1;
+    if (!curves) {
+        model_queue(m, ttt_lr_mult);
+    } else { /* read layer by layer, which a recording cannot */
+        flight_arrive(&m->flight);
+        train_ops(m, ttt_lr_mult, share, curves);
+        flight_depart(&m->flight);
+    }
+    return model_collect(m, score);
 }
 
 int model_score(struct model *m, const struct tokens *t, double share, struct score *score)
 {
-    put_tokens(m, t, share);
-    shard_begin(&m->shard, false);
-    forward(m, 1, share, NULL);
-    head_loss(m, false);
-    return get_score(m, score);
+    if (model_send(m, t, share))
+        return -1;
+    flight_arrive(&m->flight);
+    if (!is_alone()) {
+        score_ops(m);
+    } else if (!device_replay(&m->scoring_ops, 0)) {
+        score_ops(m);
+        device_replay_end(&m->scoring_ops);
+    }
+    flight_depart(&m->flight);
+    return model_collect(m, score);
 }
 
 void model_row_scores(const struct model *m, const float **loss, const float **correct)
 {
-    *loss = m->host_rows + m->rows;
-    *correct = *loss + m->rows;
+    flight_rows(&m->flight, loss, correct);
+}
+
+int model_read(struct model *m, const int32_t *ids, int batch, int seq,
+               void (*each)(void *arg, int l, const struct block_acts *a,
+                            const struct ttt_shape *s),
+               void *arg)
+{
+    const struct params *p = m->params;
+    int layers = m->config.num_hidden_layers;
+    assert(m->reading && batch * seq <= m->batch * m->seq && batch <= m->batch);
+    struct model part = *m; /* the same arrays, of which the first rows are used */
+    part.batch = batch;
+    part.seq = seq;
+    part.rows = batch * seq;
+    struct ttt_shape s = shape_of(&part, 1);
+
+    device_put(m->flight.input, ids, sizeof *ids * (size_t)part.rows);
+    embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->flight.input, part.rows,
+                  m->config.hidden_size);
+    for (int l = 0; l < layers; l++) {
+        block_fwd(&part, l, m->acts[0].x, &s, NULL);
+        each(arg, l, &m->acts[l], &s);
+    }
+    const char *broken = device_sync();
+    return broken ? fail("%s", broken) : 0;
 }
 
 /* ---- a look inside ------------------------------------------------------------------------ */

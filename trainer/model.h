@@ -12,24 +12,13 @@
 #define MODEL_H
 
 #include "config.h"
+#include "device.h"
+#include "flight.h"
 #include "mixer.h"
 #include "params.h"
 #include "plan.h"
 #include "real.h"
 #include "shard.h"
-
-/* One micro-batch on the host, [batch][seq] each. Ids are below vocab_size: the caller checked.
-   Rows whose mask is 0 do not count. */
-struct tokens {
-    const int32_t *input, *target;
-    const float *mask;
-};
-
-/* Means over rows of the means over a row's counted tokens; the share-weighted sum of
-   micro-batches is the step's. Start from {0}. */
-struct score {
-    double loss, accuracy;
-};
 
 /* Indices into params->list; -1 where the model has none. */
 struct block_ids {
@@ -56,15 +45,15 @@ struct model {
     int batch, seq, rows, chunk_rows;
     int inner, vocab; /* columns of the feed-forward and ids that are this rank's: all without mp */
     bool training;
-    int wte, ln_f, lm_head;         /* indices into params->list; lm_head -1 when tied */
-    struct block_ids *ids;          /* [layers], owned */
-    struct block_acts *acts;        /* [layers], owned; all alike unless training */
-    char *memory;                   /* on the device, owned: all that follows and all acts */
-    int32_t *input, *target;        /* [rows] */
-    float *weight, *loss, *correct; /* [rows] */
-    real *x_out, *h_out;            /* [rows][width], before and after ln_f */
-    float *rms_out;                 /* [rows] */
-    float *logits;                  /* [chunk_rows][vocab] */
+    bool reading;            /* keeps what decoding goes on from, and has no logits */
+    int wte, ln_f, lm_head;  /* indices into params->list; lm_head -1 when tied */
+    struct block_ids *ids;   /* [layers], owned */
+    struct block_acts *acts; /* [layers], owned; all alike unless training */
+    char *memory;            /* on the device, owned: all that follows and all acts */
+    struct flight flight;    /* input, target, weight, loss and correct of the rows */
+    real *x_out, *h_out;     /* [rows][width], before and after ln_f */
+    float *rms_out;          /* [rows] */
+    float *logits;           /* [chunk_rows][vocab] */
     float *sums;        /* of rows of logits, [mp + 1][chunk_rows][4]; where mp is more than 1 */
     real *dlogits;      /* [chunk_rows][vocab]; the logits themselves where real is float */
     real *dx, *dh, *dy; /* [rows][width], as the rest while training only */
@@ -73,7 +62,7 @@ struct model {
     struct shard shard; /* with the other ranks */
     bool last;          /* the step's last micro-batch comes next: its gradients go to the others */
     float *curves;      /* [4][seq / mini_batch] */
-    float *host_rows;   /* [5][rows] on the host, owned: weight, then what comes back */
+    struct device_recording training_ops, scoring_ops;
 };
 
 /* Find the parameters of block l. */
@@ -88,6 +77,9 @@ must_check int model_plan(struct plan *plan, const struct config *c, struct para
    otherwise all blocks share one set. -1 with why(). */
 must_check int model_open(struct model *m, const struct config *c, struct params *p, int batch,
                           int seq, bool training);
+/* A model that reads texts which will be decoded on: [batch][seq] tokens at most. */
+must_check int model_open_reader(struct model *m, const struct config *c, struct params *p,
+                                 int batch, int seq);
 void model_close(struct model *m); /* harmless when closed */
 
 /* Zero the gradients: a step begins. */
@@ -100,6 +92,20 @@ void model_zero_grad(struct model *m);
 must_check int model_train(struct model *m, const struct tokens *t, float ttt_lr_mult, double share,
                            struct score *score, double *curves);
 
+/* The same without waiting for the device, so that it always has work:
+
+     model_send     begin to move a micro-batch to the device; its weights get the share
+     model_queue    queue the forward and backward of the first one that was sent and not yet queued
+     model_collect  wait for all of them, and add their scores in that order
+
+   At most FLIGHT_AHEAD between two collections, and at most one sent and not yet queued: it may be
+   when the others are collected, and is the first of the next. model_forget waits and drops
+   whatever has not been collected. */
+must_check int model_send(struct model *m, const struct tokens *t, double share);
+void model_queue(struct model *m, float ttt_lr_mult);
+must_check int model_collect(struct model *m, struct score *score);
+void model_forget(struct model *m);
+
 /* Forward only, ttt_lr_mult 1. Adds share times the scores to *score. */
 must_check int model_score(struct model *m, const struct tokens *t, double share,
                            struct score *score);
@@ -108,6 +114,14 @@ must_check int model_score(struct model *m, const struct tokens *t, double share
    target, else 0; [rows] each, on the host, until the model is next used. A row that does not
    count has any. */
 void model_row_scores(const struct model *m, const float **loss, const float **correct);
+
+/* Forward of ids [batch][seq] through the blocks, without the head; at most what
+   model_open_reader was told. After each block `each` sees what it keeps: input and output of its
+   convolutions and of its mixer, until the next block. -1 with why() when the device broke. */
+must_check int model_read(struct model *m, const int32_t *ids, int batch, int seq,
+                          void (*each)(void *arg, int l, const struct block_acts *a,
+                                       const struct ttt_shape *s),
+                          void *arg);
 
 /* ---- a look inside, for tests and evaluation ---------------------------------------------- */
 

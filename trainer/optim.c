@@ -138,9 +138,10 @@ int optim_open(struct optim *o, const struct optim_config *config, struct params
     *o = (struct optim){.config = *config};
     o->sums = device_alloc((SUM_PARAMS + (size_t)p->count) * sizeof *o->sums);
     o->host = calloc((size_t)p->count, sizeof *o->host);
+    o->found = device_host_alloc(sizeof *o->found);
     if (bytes && !p->mean)
         p->mean = device_alloc(bytes);
-    if (o->sums && o->host && (p->mean || !bytes))
+    if (o->sums && o->host && o->found && (p->mean || !bytes))
         return 0;
     optim_close(o);
     return fail("the optimiser needs %.0f MiB on the device, which it does not have",
@@ -151,6 +152,7 @@ void optim_close(struct optim *o)
 {
     device_free(o->sums);
     free(o->host);
+    device_host_free(o->found);
     *o = (struct optim){0};
 }
 
@@ -284,10 +286,20 @@ void optim_step(struct optim *o, struct params *p, int64_t steps)
     device_zero(p->mean, sizeof *p->mean * p->floats);
 }
 
+void optim_measure(struct optim *o, const struct params *p)
+{
+    sum_gradient(o, o->sums + SUM_STEP, p->grad, p);
+    device_fetch(o->found, o->sums + SUM_STEP, sizeof *o->found);
+}
+
+double optim_norm(const struct optim *o)
+{
+    return sqrt(*o->found);
+}
+
 double optim_grad_norm(struct optim *o, const struct params *p)
 {
-    double sum;
-    sum_gradient(o, o->sums + SUM_STEP, p->grad, p);
-    device_get(&sum, o->sums + SUM_STEP, sizeof sum);
-    return sqrt(sum);
+    optim_measure(o, p);
+    const char *broken = device_sync(); /* which the next score tells */
+    return broken ? NAN : optim_norm(o);
 }

@@ -103,9 +103,10 @@ float optim_ttt_lr_mult(const struct config *c, int64_t step);
 /* Zero means closed. */
 struct optim {
     struct optim_config config;
-    double *sums; /* on the device, owned: square sums of the step's gradient, of the gradient that
-                     the update takes, and of each parameter */
-    double *host; /* [count], owned: those of parameters, on the host */
+    double *sums;  /* on the device, owned: square sums of the step's gradient, of the gradient that
+                      the update takes, and of each parameter */
+    double *host;  /* [count], owned: those of parameters, on the host */
+    double *found; /* on the host, owned: the first of sums */
 };
 
 /* Add to a plan what optim_open will take. */
@@ -115,13 +116,15 @@ void optim_plan(struct plan *plan, const struct optim_config *config, const stru
 must_check int optim_open(struct optim *o, const struct optim_config *config, struct params *p);
 void optim_close(struct optim *o); /* harmless when closed */
 
-/* Measure the gradient of a step: its norm over all parameters, before clipping. Waits for the
-   device. */
+/* Measure the gradient of a step: its norm over all parameters, before clipping. optim_measure
+   queues that, and optim_norm tells it once device_sync has waited; optim_grad_norm does it all. */
+void optim_measure(struct optim *o, const struct params *p);
+double optim_norm(const struct optim *o);
 double optim_grad_norm(struct optim *o, const struct params *p);
 
-/* Queue what follows a step's gradient, which optim_grad_norm has measured: clip, moments,
-   parameters, working copies; or, inside an accumulation, its share of the mean alone. steps: how
-   many were done before. */
+/* Queue what follows a step's gradient, which has been measured: clip, moments, parameters, working
+   copies; or, inside an accumulation, its share of the mean alone. steps: how many were done
+   before. Where the gradient is not finite nothing is changed (but the mean). */
 void optim_step(struct optim *o, struct params *p, int64_t steps);
 
 #endif

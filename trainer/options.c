@@ -1,6 +1,7 @@
 /* options.c -- the flags of ttt-train. */
 #include "options.h"
 #include "dataset.h"
+#include "device.h"
 #include "file.h"
 #include "flags.h"
 #include "real.h"
@@ -23,6 +24,7 @@ static struct options o = {
     .seq_length = 2048,
     .global_batch_size = 1,
     .loader_workers = 48,
+    .micro_text = "0",
     .total_steps = 100,
     .accum_steps = 1,
     .eval_batches = 0,
@@ -46,6 +48,7 @@ static struct options o = {
     .comm_timeout_s = 600,
     .dtype = "auto",
     .device = "auto",
+    .matmul = "ieee",
     .flagfile = "",
 };
 
@@ -81,9 +84,9 @@ static struct flag table[] = {
      .help = "updates in all, a resumed run's earlier ones included"},
     {FLAG_INT, .name = "accum_steps", .value = &o.accum_steps, .operand = "N",
      .help = "compute a step's gradient in N equal parts"},
-    {FLAG_INT, .name = "micro_batch", .value = &o.micro_batch, .operand = "ROWS",
+    {FLAG_TEXT, .name = "micro_batch", .value = &o.micro_text, .operand = "ROWS|auto",
      .help = "rows computed at once, which is what memory grows with;\n"
-             "0: global_batch_size / accum_steps"},
+             "0: global_batch_size / accum_steps; auto: as many of those as fit"},
     {FLAG_INT, .name = "recompute_every", .value = &o.recompute_every, .operand = "N",
      .help = "TTT: keep the inner state before every N-th mini-batch and recompute what\n"
              "is between; 0: the model's remat_mini_batch_group_size or, where memory\n"
@@ -143,6 +146,9 @@ static struct flag table[] = {
      .help = "auto: a GPU where one is visible and a CUDA build lies beside this program"},
     {FLAG_CHOICE, .name = "dtype", .value = &o.dtype, .operand = "auto|fp32|bf16|float32|bfloat16",
      .help = "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
+    {FLAG_CHOICE, .name = "matmul", .value = &o.matmul, .operand = "ieee|tf32",
+     .help = "products of fp32 on a GPU: of 24-bit operands, or of 11-bit ones, several\n"
+             "times as fast (TF32)"},
     {FLAG_INT, .name = "threads", .value = &o.threads, .operand = "N",
      .help = "CPU threads; 0: all"},
     {FLAG_TEXT, .name = "mesh_dim", .value = &o.mesh_dim, .operand = "DP,FSDP,MP",
@@ -298,6 +304,16 @@ static void resolve_batch(void)
                (long long)data_ranks);
     o.rank_rows = o.global_batch_size / data_ranks;
     int64_t part = o.rank_rows / o.accum_steps;
+    if (!strcmp(o.micro_text, "auto")) {
+        if (data_ranks > 1)
+            misuse("--micro_batch=auto: ranks may not choose each its own; give a number");
+        return;
+    }
+    char *end;
+    errno = 0;
+    o.micro_batch = strtoll(o.micro_text, &end, 10);
+    if (errno || *end || end == o.micro_text)
+        misuse("--micro_batch=%s: expected a number of rows, or auto", o.micro_text);
     /* What a flag file of another mesh holds is made to fit. */
     while (o.micro_batch > 1 && data_ranks > 1 &&
            !flag_find(&program_table, "micro_batch")->given &&
@@ -310,6 +326,9 @@ static void resolve_batch(void)
         misuse("--micro_batch=%lld: does not divide the %lld rows of global_batch_size / "
                "accum_steps%s",
                (long long)o.micro_batch, (long long)part, data_ranks > 1 ? " on each rank" : "");
+    static char resolved[24];
+    snprintf(resolved, sizeof resolved, "%lld", (long long)o.micro_batch);
+    o.micro_text = resolved;
     if (o.micro_batch * o.seq_length > INT_MAX)
         misuse("--micro_batch=%lld: more than 2^31 tokens at once; raise --accum_steps",
                (long long)o.micro_batch);
@@ -391,6 +410,9 @@ const struct options *options_parse(int argc, char **argv, int rank, int ranks)
 
 void options_notes(const struct options *given)
 {
+    if (!strcmp(given->matmul, "tf32") &&
+        (strcmp(device_kind(), "cuda") || sizeof(real) != sizeof(float)))
+        say("--matmul=tf32: without effect, for it is about products of fp32 on a GPU");
     if (flag_find(&program_table, "loader_workers")->given)
         say("--loader_workers=%lld: without effect, rows are read from the mapped file",
             (long long)given->loader_workers);

@@ -19,8 +19,10 @@ struct options {
     const char *dataset_path, *dataset_name, *tokenizer_name, *mask_bos, *order;
     int64_t seq_length, global_batch_size, loader_workers;
 
-    int64_t total_steps, accum_steps, micro_batch; /* micro_batch: rows, 0 only before resolving */
-    int64_t recompute_every;                       /* mini-batches, 0: choose */
+    int64_t total_steps, accum_steps;
+    int64_t micro_batch;     /* rows; 0: "auto", as many as fit (run_memory.h) */
+    const char *micro_text;  /* the flag: a number of rows, 0 for all, or "auto" */
+    int64_t recompute_every; /* mini-batches, 0: choose */
     int64_t skip_nonfinite;
     int64_t seed;
     bool eval_mode;
@@ -36,7 +38,7 @@ struct options {
     bool initialize_jax_distributed; /* with the next four, only taken */
     const char *coordinator_address, *num_processes, *process_id, *local_device_ids;
 
-    const char *mesh_dim, *dtype, *device;
+    const char *mesh_dim, *dtype, *device, *matmul;
     int64_t threads;
     double comm_timeout_s;
     bool print_config, is_rollback_reshuffle;

@@ -12,16 +12,24 @@
 
 /* ---- the steps ---------------------------------------------------------------------------- */
 
-/* Fill r->batch with this rank's share of a step's windows: those of an order, or `first` and on
+/* Fill a batch with this rank's share of a step's windows: those of an order, or `first` and on
    when order is NULL. */
-static int read_batch(struct run *r, const struct data *d, const uint32_t *order, uint64_t first)
+static int read_batch(const struct run *r, struct batch *b, const struct data *d,
+                      const uint32_t *order, uint64_t first)
 {
-    uint64_t skip = (uint64_t)mesh_data_rank(&r->options->mesh) * (uint64_t)r->batch.rows;
-    for (int row = 0; row < r->batch.rows; row++)
-        if (data_read(d, order ? order[skip + (uint64_t)row] : first + skip + (uint64_t)row,
-                      &r->batch, row))
+    uint64_t skip = (uint64_t)mesh_data_rank(&r->options->mesh) * (uint64_t)b->rows;
+    for (int row = 0; row < b->rows; row++)
+        if (data_read(d, order ? order[skip + (uint64_t)row] : first + skip + (uint64_t)row, b,
+                      row))
             return -1;
     return 0;
+}
+
+/* The rows of the step after `done`. */
+static int read_step(struct run *r, struct batch *b, int64_t done)
+{
+    uint64_t rows = (uint64_t)r->options->global_batch_size;
+    return read_batch(r, b, &r->train, order_step(&r->order, (uint64_t)done, rows), 0);
 }
 
 /* Add up what each rank found in its rows; ranks along mp found the same. The signal that a rank
@@ -46,11 +54,27 @@ int run_stopped(const struct run *r)
     return mesh_ranks(&r->options->mesh) > 1 ? r->stopped : *r->stop;
 }
 
-/* Micro-batch i of r->batch. */
-static struct tokens part_of(const struct run *r, int i)
+/* Micro-batch i of a batch. */
+static struct tokens part_of(const struct run *r, const struct batch *b, int i)
 {
     size_t at = (size_t)i * (size_t)r->model.rows;
-    return (struct tokens){r->batch.input + at, r->batch.target + at, r->batch.mask + at};
+    return (struct tokens){b->input + at, b->target + at, b->mask + at};
+}
+
+static int parts_of(const struct run *r)
+{
+    return (int)(r->options->rank_rows / r->micro_batch);
+}
+
+/* What a micro-batch's mean counts of the step's. */
+static double share_of(const struct run *r)
+{
+    return 1.0 / parts_of(r) / mesh_data_ranks(&r->options->mesh);
+}
+
+static bool is_alone(const struct run *r)
+{
+    return mesh_ranks(&r->options->mesh) == 1;
 }
 
 static bool wants_curves(const struct run *r)
@@ -111,49 +135,149 @@ static const char *first_place(struct run *r, char place[NONFINITE_BYTES])
     return place;
 }
 
+static int send_part(struct run *r, const struct batch *b, int i)
+{
+    struct tokens t = part_of(r, b, i);
+    return model_send(&r->model, &t, share_of(r));
+}
+
+/* Others are to be computed before the micro-batch that was sent ahead. */
+static void recall(struct run *r)
+{
+    if (r->next_sent)
+        model_forget(&r->model);
+    r->next_sent = false;
+}
+
+/* r->batch becomes the rows of the present step. */
+static int take_batch(struct run *r)
+{
+    if (r->next_step != r->step + 1) {
+        recall(r);
+        return read_step(r, &r->batch, r->step);
+    }
+    struct batch read = r->next;
+    r->next = r->batch;
+    r->batch = read;
+    r->next_step = 0;
+    return 0;
+}
+
+/* While the device computes: read the rows of the next step, and let the first of them travel. What
+   is wrong with them is told when their turn has come. */
+static void read_ahead(struct run *r)
+{
+    if (r->step + 1 >= r->options->total_steps || *r->stop || read_step(r, &r->next, r->step + 1))
+        return;
+    r->next_step = r->step + 2;
+    r->next_sent = !send_part(r, &r->next, 0);
+}
+
+/* Queue forward and backward of all parts. 1 when the step is given up. */
+static int queue_parts(struct run *r, float mult, struct score *score)
+{
+    int parts = parts_of(r), status = 0;
+    bool sent = r->next_sent;
+    r->next_sent = false;
+    for (int i = 0; i < parts && !status; i++) {
+        if (*r->stop) {
+            model_forget(&r->model);
+            return 1;
+        }
+        if (i || !sent)
+            status = send_part(r, &r->batch, i);
+        if (!status)
+            model_queue(&r->model, mult);
+        if (!status && (i + 1) % (FLIGHT_AHEAD - 1) == 0)
+            status = model_collect(&r->model, score);
+    }
+    return status;
+}
+
+/* The same with a wait for each: for TTT statistics, and where other ranks join in. place: where
+   the loss was first not finite. */
+static int run_parts(struct run *r, float mult, struct score *score, double *curves,
+                     char place[NONFINITE_BYTES])
+{
+    int parts = parts_of(r);
+    for (int i = 0; i < parts; i++) {
+        struct tokens t = part_of(r, &r->batch, i);
+        if (is_alone(r) && *r->stop)
+            return 1;
+        r->model.last = i == parts - 1;
+        if (model_train(&r->model, &t, mult, share_of(r), score, curves))
+            return -1;
+        peers_beat(r->peers);
+        if (!isfinite((float)score->loss) && !*place)
+            nonfinite_forward(place, &r->model);
+    }
+    return 0;
+}
+
+/* Repeat a step whose loss is not finite, up to the part where it is not. */
+static void find_place(struct run *r, char place[NONFINITE_BYTES], float mult)
+{
+    struct score score = {0};
+    recall(r);
+    for (int i = 0; i < parts_of(r) && isfinite((float)score.loss); i++) {
+        struct tokens t = part_of(r, &r->batch, i);
+        if (model_train(&r->model, &t, mult, share_of(r), &score, NULL))
+            break;
+    }
+    nonfinite_forward(place, &r->model);
+}
+
+/* Forward, backward and update, from r->batch. The device leaves the update out where the loss or
+   the gradient is not finite, so that a rank alone queues all of it and waits once. */
+static int compute(struct run *r, float mult, struct score *score, double *norm, double *curves,
+                   char place[NONFINITE_BYTES])
+{
+    bool queues = is_alone(r) && !curves;
+    model_zero_grad(&r->model);
+    int given_up = queues ? queue_parts(r, mult, score) : run_parts(r, mult, score, curves, place);
+    if (given_up)
+        return given_up;
+    if (!queues && join_scores(r, score))
+        return -1;
+    *norm = NAN;
+    if (!queues && !isfinite((float)score->loss))
+        return 0;
+    if (curves && sum_curves(r))
+        return -1;
+    optim_measure(&r->optim, &r->params);
+    optim_step(&r->optim, &r->params, r->step);
+    if (is_alone(r))
+        read_ahead(r);
+    if (model_collect(&r->model, score))
+        return -1;
+    *norm = optim_norm(&r->optim);
+    if (queues && !isfinite((float)score->loss))
+        find_place(r, place, mult);
+    return 0;
+}
+
 int run_step(struct run *r, struct metrics_step *m)
 {
     const struct options *o = r->options;
-    double began_s = now_s();
-    uint64_t rows = (uint64_t)o->global_batch_size;
-    if (read_batch(r, &r->train, order_step(&r->order, (uint64_t)r->step, rows), 0))
-        return -1;
-    double *curves = wants_curves(r) ? r->curves : NULL;
-    if (curves)
-        memset(curves, 0, curve_floats(r) * sizeof *curves);
-
+    double began_s = now_s(), norm;
     int64_t step = r->step + 1;
-    int parts = (int)(o->rank_rows / o->micro_batch), data_ranks = mesh_data_ranks(&o->mesh);
-    bool alone = mesh_ranks(&o->mesh) == 1;
-    float mult = optim_ttt_lr_mult(&r->config, step);
     struct score score = {0};
     char place[NONFINITE_BYTES] = "";
-    model_zero_grad(&r->model);
-    for (int i = 0; i < parts; i++) {
-        struct tokens t = part_of(r, i);
-        if (alone && *r->stop)
-            return 1;
-        r->model.last = i == parts - 1;
-        if (model_train(&r->model, &t, mult, 1.0 / parts / data_ranks, &score, curves))
-            return -1;
-        peers_beat(r->peers);
-        if (!isfinite((float)score.loss) && !*place) {
-            nonfinite_forward(place, &r->model);
-            if (alone)
-                return not_finite(r, m, "loss", place);
-        }
+    double *curves = wants_curves(r) ? r->curves : NULL;
+    if (curves) {
+        memset(curves, 0, curve_floats(r) * sizeof *curves);
+        recall(r);
     }
-    if (join_scores(r, &score))
+    if (take_batch(r))
         return -1;
+    int given_up = compute(r, optim_ttt_lr_mult(&r->config, step), &score, &norm, curves, place);
+    if (given_up)
+        return given_up;
     if (!isfinite((float)score.loss))
         return not_finite(r, m, "loss", first_place(r, place));
-    if (curves && sum_curves(r))
-        return -1;
-    double norm = optim_grad_norm(&r->optim, &r->params);
     if (!isfinite((float)norm))
         return not_finite(r, m, "gradient", first_place(r, nonfinite_gradient(place, &r->params)));
     r->skipped = 0;
-    optim_step(&r->optim, &r->params, r->step);
 
     r->step = step;
     double ended_s = now_s();
@@ -162,7 +286,7 @@ int run_step(struct run *r, struct metrics_step *m)
         .loss = (float)score.loss,
         .grad_norm = (float)norm,
         .learning_rate = optim_lr(&o->optim, step),
-        .tokens_per_s = (double)rows * (double)r->model.seq / (ended_s - began_s),
+        .tokens_per_s = (double)o->global_batch_size * (double)r->model.seq / (ended_s - began_s),
         .elapsed_s = ended_s - r->began_s,
     };
     return 0;
@@ -181,17 +305,18 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
     uint64_t each = rows * (uint64_t)o->seq_length, wanted = (uint64_t)o->eval_tokens;
     if (wanted && (wanted - 1) / each + 1 < batches)
         batches = (wanted - 1) / each + 1;
-    int parts = (int)(o->rank_rows / o->micro_batch), data_ranks = mesh_data_ranks(&o->mesh);
+    int parts = parts_of(r), data_ranks = mesh_data_ranks(&o->mesh);
     struct score score = {0};
     double counted = 0;
     struct progress line;
     *tokens = 0;
     progress_begin(&line, "validated", " rows", batches * rows);
+    recall(r);
     for (uint64_t b = 0; b < batches; b++) {
-        if (read_batch(r, &r->validation, NULL, b * rows))
+        if (read_batch(r, &r->batch, &r->validation, NULL, b * rows))
             return -1;
         for (int i = 0; i < parts; i++) {
-            struct tokens t = part_of(r, i);
+            struct tokens t = part_of(r, &r->batch, i);
             if (model_score(&r->model, &t, 1.0 / ((double)parts * (double)batches) / data_ranks,
                             &score))
                 return -1;

@@ -28,7 +28,11 @@ struct run {
     struct dataset dataset;
     struct data train, validation; /* the latter only where it is read */
     struct order order;
+    int micro_batch;    /* rows computed at once; run_plan chose them */
     struct batch batch; /* of the rows that this rank computes */
+    struct batch next;  /* rows that were read ahead, for the step next_step; 0: for none */
+    int64_t next_step;
+    bool next_sent; /* their first micro-batch is on its way to the device */
     struct params params;
     struct model model;
     struct optim optim;

@@ -2,6 +2,7 @@
 #include "run_memory.h"
 #include "report.h"
 
+#include <limits.h>
 #include <math.h>
 
 size_t run_curve_bytes(const struct run *r)
@@ -20,9 +21,10 @@ static int plan_memory(struct run *r, struct plan *plan)
     const struct options *o = r->options;
     bool training = !o->eval_mode;
     *plan = (struct plan){0};
-    if (model_plan(plan, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length, training))
+    if (model_plan(plan, &r->config, &r->params, r->micro_batch, (int)o->seq_length, training))
         return -1;
-    plan_add_host(plan, "batch", batch_bytes((int)o->rank_rows, (int)o->seq_length));
+    plan_add_host(plan, "batch",
+                  (size_t)(training ? 2 : 1) * batch_bytes((int)o->rank_rows, (int)o->seq_length));
     if (!training)
         return 0;
     optim_plan(plan, &o->optim, &r->params);
@@ -72,9 +74,31 @@ static bool plan_snapshot(const struct run *r, struct plan *plan, size_t free_by
     return true;
 }
 
+/* --micro_batch=auto: the most rows that divide a part of the step and fit. One row that does not
+   fit may still do so with more recomputation. */
+static int choose_micro_batch(struct run *r, struct plan *plan, size_t free_bytes)
+{
+    const struct options *o = r->options;
+    int part = (int)(o->rank_rows / o->accum_steps);
+    if (o->recompute_every && mixer_is_ttt(r->config.seq_modeling_block))
+        r->config.remat_mini_batch_group_size = (int)o->recompute_every;
+    for (r->micro_batch = part; r->micro_batch > 1; r->micro_batch--) {
+        if (part % r->micro_batch || r->micro_batch * o->seq_length > INT_MAX)
+            continue;
+        if (plan_memory(r, plan))
+            return -1;
+        if (plan_total(plan) <= free_bytes)
+            break;
+    }
+    say("--micro_batch=auto: %d of %d rows at once", r->micro_batch, part);
+    return r->micro_batch > 1 ? 0 : choose_recompute(r, plan, free_bytes);
+}
+
 int run_plan(struct run *r, struct plan *plan, size_t free_bytes, bool *with_snapshot)
 {
-    if (choose_recompute(r, plan, free_bytes))
+    r->micro_batch = (int)r->options->micro_batch;
+    if (r->micro_batch ? choose_recompute(r, plan, free_bytes)
+                       : choose_micro_batch(r, plan, free_bytes))
         return -1;
     *with_snapshot = plan_snapshot(r, plan, free_bytes);
     return 0;

@@ -107,7 +107,8 @@ static int open_splits(struct run *r)
 static int open_data(struct run *r)
 {
     const struct options *o = r->options;
-    if (batch_open(&r->batch, (int)o->rank_rows, (int)o->seq_length))
+    if (batch_open(&r->batch, (int)o->rank_rows, (int)o->seq_length) ||
+        (!o->eval_mode && batch_open(&r->next, (int)o->rank_rows, (int)o->seq_length)))
         return -1;
     if (o->eval_mode)
         return 0;
@@ -123,8 +124,7 @@ static int open_model(struct run *r)
     const struct options *o = r->options;
     bool training = !o->eval_mode;
     if (params_alloc(&r->params, training) ||
-        model_open(&r->model, &r->config, &r->params, (int)o->micro_batch, (int)o->seq_length,
-                   training))
+        model_open(&r->model, &r->config, &r->params, r->micro_batch, (int)o->seq_length, training))
         return -1;
     if (run_curve_bytes(r)) {
         r->curves = calloc(1, run_curve_bytes(r));
@@ -134,7 +134,10 @@ static int open_model(struct run *r)
     return training ? optim_open(&r->optim, &o->optim, &r->params) : 0;
 }
 
-/* Tell the plan, and refuse a run that does not fit. */
+/* Beside the plan: arrays begin at multiples of 256 bytes. */
+enum { SPARE_BYTES = 1 << 20 };
+
+/* Tell the plan, refuse a run that does not fit, and take what it needs. */
 static int check_memory(struct run *r, bool *with_snapshot)
 {
     const struct options *o = r->options;
@@ -150,6 +153,10 @@ static int check_memory(struct run *r, bool *with_snapshot)
         plan_write(&plan, free_bytes, stderr);
     if (plan_check(&plan, free_bytes, "a smaller --micro_batch or --seq_length needs less"))
         return -1;
+    if (!device_take(plan_total(&plan) + (size_t)SPARE_BYTES))
+        return fail("the device does not give the %.0f MiB that the run needs in one piece, though "
+                    "%.0f MiB are free: --micro_batch=auto, or a smaller number, takes less",
+                    (double)plan_total(&plan) / (1 << 20), (double)free_bytes / (1 << 20));
     if (!*with_snapshot && o->save_in_background && !o->eval_mode)
         say("a snapshot does not fit as well: training waits while checkpoints are written");
     return 0;
@@ -327,6 +334,7 @@ void run_close(struct run *r)
     params_close(&r->params);
     order_close(&r->order);
     batch_close(&r->batch);
+    batch_close(&r->next);
     data_close(&r->train);
     data_close(&r->validation);
     dataset_close(&r->dataset);

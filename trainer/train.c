@@ -213,6 +213,7 @@ int main(int argc, char **argv)
     const char *trouble = device_open((int)o->threads);
     if (trouble)
         die("%s", trouble);
+    device_allow_tf32(!strcmp(o->matmul, "tf32"));
     if (o->print_config) {
         if (run_print(o))
             die("%s", why());

@@ -5,6 +5,11 @@
 
 #include "kernels.h"
 
+static inline size_t ttt_inner_state_floats(bool mlp, int head_dim)
+{
+    return mlp ? ttt_mlp_state_floats(head_dim) : ttt_linear_state_floats(head_dim);
+}
+
 static inline size_t ttt_inner_kept_floats(bool mlp, const struct ttt_shape *s)
 {
     return mlp ? ttt_mlp_kept_floats(s) : ttt_linear_kept_floats(s);
@@ -21,14 +26,14 @@ static inline size_t ttt_inner_decode_bytes(bool mlp, const struct ttt_shape *s)
                : ttt_linear_decode_bytes(s->head_dim, s->mini_batch);
 }
 
-static inline void ttt_inner_fwd(real *out, float *kept, const real *q, const real *k,
+static inline void ttt_inner_fwd(real *out, float *kept, float *last, const real *q, const real *k,
                                  const real *v, const float *sigma, const struct ttt_params *p,
                                  const struct ttt_shape *s)
 {
     if (p->w2)
-        ttt_mlp_fwd(out, kept, NULL, q, k, v, sigma, p, s);
+        ttt_mlp_fwd(out, kept, last, q, k, v, sigma, p, s);
     else
-        ttt_linear_fwd(out, kept, NULL, q, k, v, sigma, p, s);
+        ttt_linear_fwd(out, kept, last, q, k, v, sigma, p, s);
 }
 
 static inline void ttt_inner_bwd(real *dq, real *dk, real *dv, float *dsigma,
@@ -52,17 +57,17 @@ static inline void ttt_inner_stats(float *curve, const real *k, const real *v, c
         ttt_linear_stats(curve, k, v, sigma, p, s);
 }
 
-static inline void ttt_inner_decode_begin(void *state, const struct ttt_params *p,
-                                          const struct ttt_shape *s)
+static inline void ttt_inner_decode_begin(void *state, const float *last,
+                                          const struct ttt_params *p, const struct ttt_shape *s)
 {
     if (p->w2)
-        ttt_mlp_decode_begin(state, p, s);
+        ttt_mlp_decode_begin(state, last, p, s);
     else
-        ttt_linear_decode_begin(state, p, s);
+        ttt_linear_decode_begin(state, last, p, s);
 }
 
 static inline void ttt_inner_decode(real *out, void *state, const real *q, const real *k,
-                                    const real *v, const float *sigma, int position,
+                                    const real *v, const float *sigma, const int32_t *position,
                                     const struct ttt_params *p, const struct ttt_shape *s)
 {
     if (p->w2)

@@ -13,7 +13,8 @@ void adafactor_step(float *param, float *m, float *v, const float *grad, const d
     double norm = sqrt(square_sum[0]);
     float size = (float)sqrt(param_sum[0] / (double)count);
     size = size <= SIZE_LEAST ? SIZE_LEAST : size;
-    /* Written so that a norm that is not a number spoils the parameters visibly. */
+    if (!isfinite(norm))
+        return;
     float clip = a->clip == 0 || norm < a->clip ? 1 : (float)(a->clip / norm);
     bool narrow = a->bf16_momentum;
     float rest1 = 1 - a->beta1, beta1 = narrow ? bf16_rounded(a->beta1) : a->beta1;

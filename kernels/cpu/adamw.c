@@ -31,12 +31,20 @@ void square_sum(double *sum, const float *x, size_t count)
     sum[0] = total;
 }
 
+void spoil_unless_finite(float *to, const float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(x[i]))
+            to[0] = NAN;
+}
+
 void adamw_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
                 size_t count, const struct adamw *a)
 {
     assert(a->correct1 > 0 && a->correct2 > 0);
     double norm = sqrt(square_sum[0]);
-    /* Written so that a norm that is not a number spoils the parameters visibly. */
+    if (!isfinite(norm))
+        return;
     float clip = a->clip == 0 || norm < a->clip ? 1 : (float)(a->clip / norm);
     bool narrow = a->bf16_momentum;
     float beta2 = a->beta2, rest1 = 1 - a->beta1, rest2 = 1 - beta2;

@@ -160,18 +160,22 @@ INLINE void decode_head(const int f, real *out, const float *q, const real *k, c
 }
 
 void attention_decode(real *out, real *k_cache, real *v_cache, const real *q, const real *k,
-                      const real *v, int position, int capacity, int batch, int heads, int head_dim)
+                      const real *v, const int32_t *position, int capacity, int batch, int heads,
+                      int head_dim)
 {
     attention_check(batch, capacity, heads, head_dim);
-    assert(position >= 0 && position < capacity);
     const size_t stride = (size_t)heads * head_dim;
 #pragma omp parallel for schedule(static)
     for (int chain = 0; chain < batch * heads; chain++) {
+        int now = position[chain / heads];
+        if (now < 0)
+            continue;
+        assert(now < capacity);
         size_t row = (size_t)chain * head_dim;
         size_t cache = (size_t)(chain / heads) * capacity * stride + chain % heads * head_dim;
-        memcpy(k_cache + cache + position * stride, k + row, sizeof *k * head_dim);
-        memcpy(v_cache + cache + position * stride, v + row, sizeof *v * head_dim);
+        memcpy(k_cache + cache + now * stride, k + row, sizeof *k * head_dim);
+        memcpy(v_cache + cache + now * stride, v + row, sizeof *v * head_dim);
         WITH_HEAD_DIM(head_dim, decode_head, out + row, q + row, k_cache + cache, v_cache + cache,
-                      position + 1, stride);
+                      now + 1, stride);
     }
 }

@@ -107,12 +107,14 @@ void conv_bwd(real *dx, float *dkernel, float *dbias, const real *dy, const real
 }
 
 void conv_step(real *y, real *history, const real *x, const float *kernel, const float *bias,
-               const real *residual, int batch, int width)
+               const real *residual, const int32_t *position, int batch, int width)
 {
     assert(batch > 0 && width > 0);
     const float *k0 = kernel, *k1 = k0 + width, *k2 = k1 + width, *k3 = k2 + width;
 #pragma omp parallel for schedule(static)
     for (int b = 0; b < batch; b++) {
+        if (position[b] < 0)
+            continue;
         size_t at = (size_t)b * width;
         real *h0 = history + 3 * at, *h1 = h0 + width, *h2 = h1 + width;
         for (int c = 0; c < width; c++) {

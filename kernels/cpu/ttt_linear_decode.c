@@ -15,14 +15,19 @@ size_t ttt_linear_decode_bytes(int head_dim, int mini_batch)
     return sizeof(float) * decode_floats(head_dim, mini_batch);
 }
 
-void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s)
+void ttt_linear_decode_begin(void *state, const float *last, const struct ttt_params *p,
+                             const struct ttt_shape *s)
 {
     size_t f = s->head_dim, size = decode_floats(s->head_dim, s->mini_batch);
     for (int chain = 0; chain < s->batch * s->heads; chain++) {
         float *to = (float *)state + chain * size;
         size_t h = chain % s->heads;
-        memcpy(to, p->w1 + h * f * f, sizeof *to * f * f);
-        memcpy(to + f * f, p->b1 + h * f, sizeof *to * f);
+        if (last) {
+            memcpy(to, last + chain * (f * f + f), sizeof *to * (f * f + f));
+        } else {
+            memcpy(to, p->w1 + h * f * f, sizeof *to * f * f);
+            memcpy(to + f * f, p->b1 + h * f, sizeof *to * f);
+        }
         memset(to + f * f + f, 0, sizeof *to * (size - f * f - f));
     }
 }
@@ -80,19 +85,19 @@ INLINE void decode_head(const int f, real *out, float *w, const float *x, const 
 }
 
 void ttt_linear_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                       const float *sigma, int position, const struct ttt_params *p,
+                       const float *sigma, const int32_t *position, const struct ttt_params *p,
                        const struct ttt_shape *s)
 {
-    assert(position >= 0);
     size_t size = decode_floats(s->head_dim, s->mini_batch);
-    int at = position % s->mini_batch;
 #pragma omp parallel for schedule(static)
     for (int chain = 0; chain < s->batch * s->heads; chain++) {
-        int h = chain % s->heads;
+        int h = chain % s->heads, at = position[chain / s->heads];
+        if (at < 0)
+            continue;
         size_t row = (size_t)chain * s->head_dim;
         float *w = (float *)state + chain * size;
         WITH_HEAD_DIM(s->head_dim, decode_head, out + row, w, k + row, q + row, v + row,
-                      s->rate * sigma[chain], at, p->norm_scale + h * s->head_dim,
+                      s->rate * sigma[chain], at % s->mini_batch, p->norm_scale + h * s->head_dim,
                       p->norm_bias + h * s->head_dim, p, s);
     }
 }

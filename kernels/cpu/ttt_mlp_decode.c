@@ -15,13 +15,17 @@ size_t ttt_mlp_decode_bytes(int head_dim, int mini_batch)
     return sizeof(float) * decode_floats(head_dim, mini_batch);
 }
 
-void ttt_mlp_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s)
+void ttt_mlp_decode_begin(void *state, const float *last, const struct ttt_params *p,
+                          const struct ttt_shape *s)
 {
     size_t size = decode_floats(s->head_dim, s->mini_batch);
     size_t model = ttt_mlp_state_floats(s->head_dim);
     for (int chain = 0; chain < s->batch * s->heads; chain++) {
         float *to = (float *)state + chain * size;
-        mlp_begin(to, p, chain % s->heads, s->head_dim);
+        if (last)
+            memcpy(to, last + chain * model, sizeof *to * model);
+        else
+            mlp_begin(to, p, chain % s->heads, s->head_dim);
         memset(to + model, 0, sizeof *to * (size - model));
     }
 }
@@ -103,18 +107,18 @@ INLINE void decode_head(const int f, real *out, float *state, const float *x, co
 }
 
 void ttt_mlp_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                    const float *sigma, int position, const struct ttt_params *p,
+                    const float *sigma, const int32_t *position, const struct ttt_params *p,
                     const struct ttt_shape *s)
 {
-    assert(position >= 0);
     size_t size = decode_floats(s->head_dim, s->mini_batch);
-    int at = position % s->mini_batch;
 #pragma omp parallel for schedule(static)
     for (int chain = 0; chain < s->batch * s->heads; chain++) {
-        int h = chain % s->heads;
+        int h = chain % s->heads, at = position[chain / s->heads];
+        if (at < 0)
+            continue;
         size_t row = (size_t)chain * s->head_dim;
         WITH_HEAD_DIM(s->head_dim, decode_head, out + row, (float *)state + chain * size, k + row,
-                      q + row, v + row, s->rate * sigma[chain], at, p->norm_scale + h * s->head_dim,
-                      p->norm_bias + h * s->head_dim, p, s);
+                      q + row, v + row, s->rate * sigma[chain], at % s->mini_batch,
+                      p->norm_scale + h * s->head_dim, p->norm_bias + h * s->head_dim, p, s);
     }
 }

@@ -16,7 +16,8 @@ static __global__ void adafactor_each(float *param, float *m, float *v, const fl
     double norm = sqrt(square_sum[0]);
     float size = (float)sqrt(param_sum[0] / (double)count);
     size = size <= SIZE_LEAST ? SIZE_LEAST : size;
-    // Written so that a norm that is not a number spoils the parameters visibly.
+    if (!isfinite(norm))
+        return;
     float clip = a.clip == 0 || norm < a.clip ? 1 : (float)(a.clip / norm);
     float rest1 = 1 - a.beta1, rest2 = 1 - a.decay;
     float beta1 = a.bf16_momentum ? bf16_rounded(a.beta1) : a.beta1;

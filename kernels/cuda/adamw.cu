@@ -39,12 +39,25 @@ void square_sum(double *sum, const float *x, size_t count)
     LAUNCH(square_sum_fold, 1, THREADS, 0, device_stream, sum, partial, (int)blocks);
 }
 
+static __global__ void spoil_each(float *to, const float *x, size_t count)
+{
+    for (size_t i = grid_thread(); i < count; i += grid_threads())
+        if (!isfinite(x[i]))
+            to[0] = NAN; // whoever writes it last writes the same
+}
+
+void spoil_unless_finite(float *to, const float *x, size_t count)
+{
+    LAUNCH(spoil_each, blocks_for(count, THREADS), THREADS, 0, device_stream, to, x, count);
+}
+
 template <int N>
 static __global__ void adamw_each(float *param, float *m, float *v, const float *grad,
                                   const double *square_sum, size_t count, adamw a)
 {
     double norm = sqrt(square_sum[0]);
-    // Written so that a norm that is not a number spoils the parameters visibly.
+    if (!isfinite(norm))
+        return;
     float clip = a.clip == 0 || norm < a.clip ? 1 : (float)(a.clip / norm);
     float rest1 = 1 - a.beta1, rest2 = 1 - a.beta2;
     float beta1 = a.bf16_momentum ? bf16_rounded(a.beta1) : a.beta1;

@@ -12,8 +12,11 @@ bool has_attention(void)
 template <int F>
 static __global__ void __launch_bounds__(inner<F>::THREADS)
     attention_decode_head(real *out, real *k_cache, real *v_cache, const real *q, const real *k,
-                          const real *v, int position, int capacity, int heads)
+                          const real *v, const int32_t *positions, int capacity, int heads)
 {
+    const int position = positions[blockIdx.x / heads];
+    if (position < 0)
+        return;
     constexpr int ROWS = inner<F>::ROWS;
     SHARED(float, tops, [ROWS]);
     SHARED(float, weights, [ROWS]);
@@ -63,18 +66,19 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
 
 template <int F>
 static void launch_decode(real *out, real *k_cache, real *v_cache, const real *q, const real *k,
-                          const real *v, int position, int capacity, int batch, int heads)
+                          const real *v, const int32_t *position, int capacity, int batch,
+                          int heads)
 {
     LAUNCH((attention_decode_head<F>), blocks_exact((size_t)batch * heads, 1), inner<F>::THREADS, 0,
            device_stream, out, k_cache, v_cache, q, k, v, position, capacity, heads);
 }
 
 void attention_decode(real *out, real *k_cache, real *v_cache, const real *q, const real *k,
-                      const real *v, int position, int capacity, int batch, int heads, int head_dim)
+                      const real *v, const int32_t *position, int capacity, int batch, int heads,
+                      int head_dim)
 {
     attention_check(batch, capacity, heads, head_dim);
     inner_check_aligned(out, k_cache, v_cache, q, k, v);
-    assert(position >= 0 && position < capacity);
     WITH_HEAD_DIM(head_dim, launch_decode, out, k_cache, v_cache, q, k, v, position, capacity,
                   batch, heads);
 }

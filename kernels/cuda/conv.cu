@@ -119,10 +119,13 @@ void conv_bwd(real *dx, float *dkernel, float *dbias, const real *dy, const real
 }
 
 static __global__ void conv_step_each(real *y, real *history, const real *x, const float *kernel,
-                                      const float *bias, const real *residual, int batch, int width)
+                                      const float *bias, const real *residual,
+                                      const int32_t *position, int batch, int width)
 {
     for (size_t i = grid_thread(); i < (size_t)batch * width; i += grid_threads()) {
         size_t b = i / width, d = i % width;
+        if (position[b] < 0)
+            continue;
         real *past = history + b * (CONV_WIDTH - 1) * width + d;
         real now = x[i];
         float sum = bias[d] + kernel[(size_t)(CONV_WIDTH - 1) * width + d] * to_float(now);
@@ -135,9 +138,9 @@ static __global__ void conv_step_each(real *y, real *history, const real *x, con
 }
 
 void conv_step(real *y, real *history, const real *x, const float *kernel, const float *bias,
-               const real *residual, int batch, int width)
+               const real *residual, const int32_t *position, int batch, int width)
 {
     assert(batch > 0 && width > 0);
     LAUNCH(conv_step_each, blocks_for((size_t)batch * width, THREADS), THREADS, 0, device_stream, y,
-           history, x, kernel, bias, residual, batch, width);
+           history, x, kernel, bias, residual, position, batch, width);
 }

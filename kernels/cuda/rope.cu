@@ -9,6 +9,18 @@
 
 enum { PAIRS_LIMIT = 512, BLOCKS_WANTED = 1024 };
 
+// Turn the row's pairs by the block's angles: cos, sin of each pair of a head.
+static __device__ inline void turn_row(real *x, const float *turn, size_t row, int pairs)
+{
+    for (size_t i = threadIdx.x; i < row; i += blockDim.x) {
+        int c = (int)(i % pairs);
+        float u = to_float(x[2 * i]), v = to_float(x[2 * i + 1]);
+        float cosine = turn[2 * c], sine = turn[2 * c + 1];
+        x[2 * i] = to_real(u * cosine - v * sine);
+        x[2 * i + 1] = to_real(u * sine + v * cosine);
+    }
+}
+
 // grid: x positions, y runs of sequences
 static __global__ void rope_position(real *x, int batch, int seq, int heads, int head_dim,
                                      int first, int period, float theta, float sign)
@@ -24,15 +36,36 @@ static __global__ void rope_position(real *x, int batch, int seq, int heads, int
     }
     __syncthreads();
     for (int b = blockIdx.y; b < batch; b += gridDim.y) {
-        real *xr = x + ((size_t)b * seq + t) * row * 2;
-        for (size_t i = threadIdx.x; i < row; i += blockDim.x) {
-            int c = (int)(i % pairs);
-            float u = to_float(xr[2 * i]), v = to_float(xr[2 * i + 1]);
-            float cosine = turn[2 * c], sine = turn[2 * c + 1];
-            xr[2 * i] = to_real(u * cosine - v * sine);
-            xr[2 * i + 1] = to_real(u * sine + v * cosine);
-        }
+        turn_row(x + ((size_t)b * seq + t) * row * 2, turn, row, pairs);
     }
+}
+
+// A block turns the token of one sequence.
+static __global__ void rope_step_row(real *x, const int32_t *position, int heads, int head_dim,
+                                     int period, float theta)
+{
+    SHARED(float, turn, [2 * PAIRS_LIMIT]); // cos, sin of each pair
+    int now = position[blockIdx.x], pairs = head_dim / 2;
+    if (now < 0)
+        return;
+    now = period ? now % period : now;
+    for (int c = threadIdx.x; c < pairs; c += blockDim.x) {
+        double angle = now * pow((double)theta, -2.0 * c / head_dim);
+        turn[2 * c] = (float)cos(angle);
+        turn[2 * c + 1] = (float)sin(angle);
+    }
+    __syncthreads();
+    size_t row = (size_t)heads * pairs;
+    turn_row(x + blockIdx.x * row * 2, turn, row, pairs);
+}
+
+void rope_step(real *x, const int32_t *position, int batch, int heads, int head_dim, int period,
+               int limit, float theta)
+{
+    assert(batch > 0 && heads > 0 && head_dim > 0 && head_dim % 2 == 0);
+    assert(period >= 0 && limit > 0 && theta > 0 && head_dim <= 2 * PAIRS_LIMIT);
+    LAUNCH(rope_step_row, (unsigned)batch, row_threads((size_t)heads * head_dim * 2), 0,
+           device_stream, x, position, heads, head_dim, period, theta);
 }
 
 void rope(real *x, int batch, int seq, int heads, int head_dim, int first, int period, float theta,

@@ -14,24 +14,29 @@ size_t ttt_linear_decode_bytes(int head_dim, int mini_batch)
     return sizeof(float) * decode_floats(head_dim, mini_batch);
 }
 
-static __global__ void ttt_linear_decode_begin_each(float *state, ttt_params p, ttt_shape s)
+static __global__ void ttt_linear_decode_begin_each(float *state, const float *last, ttt_params p,
+                                                    ttt_shape s)
 {
     const size_t f = s.head_dim, size = decode_floats(s.head_dim, s.mini_batch);
     const size_t count = (size_t)s.batch * s.heads * size;
     for (size_t i = grid_thread(); i < count; i += grid_threads()) {
-        size_t head = i / size % s.heads, at = i % size;
-        state[i] = at < f * f       ? p.w1[head * f * f + at]
-                   : at < f * f + f ? p.b1[head * f + at - f * f]
-                                    : 0;
+        size_t chain = i / size, head = chain % s.heads, at = i % size;
+        if (at >= f * f + f)
+            state[i] = 0;
+        else if (last)
+            state[i] = last[chain * (f * f + f) + at];
+        else
+            state[i] = at < f * f ? p.w1[head * f * f + at] : p.b1[head * f + at - f * f];
     }
 }
 
-void ttt_linear_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s)
+void ttt_linear_decode_begin(void *state, const float *last, const struct ttt_params *p,
+                             const struct ttt_shape *s)
 {
     inner_check_token(s);
     size_t count = (size_t)s->batch * s->heads * decode_floats(s->head_dim, s->mini_batch);
     LAUNCH(ttt_linear_decode_begin_each, blocks_for(count, ROW_THREADS), ROW_THREADS, 0,
-           device_stream, (float *)state, *p, *s);
+           device_stream, (float *)state, last, *p, *s);
 }
 
 // Every thread receives the sum of its columns over the rows of threads, in order.
@@ -52,12 +57,16 @@ template <int F> static __device__ inline float4 rows_sum(float *sums, float4 v,
 template <int F>
 static __global__ void __launch_bounds__(inner<F>::THREADS)
     ttt_linear_decode_chain(real *out, float *state, const real *q, const real *k, const real *v,
-                            const float *sigma, int now, ttt_params params, ttt_shape s)
+                            const float *sigma, const int32_t *position, ttt_params params,
+                            ttt_shape s)
 {
     constexpr int ROWS = inner<F>::ROWS;
     SHARED(float, sums, [ROWS * F]);
     const place<F> at;
     const size_t number = blockIdx.x, head = number % s.heads, param = head * F;
+    if (position[number / s.heads] < 0)
+        return;
+    const int now = position[number / s.heads] % s.mini_batch;
     const size_t here = number * F + at.column;
     float *w = state + number * decode_floats(F, s.mini_batch), *b = w + F * F;
     float *keys = b + F, *grads = keys + (size_t)s.mini_batch * F;
@@ -110,20 +119,18 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
 
 template <int F>
 static void launch_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                          const float *sigma, int now, const struct ttt_params *p,
+                          const float *sigma, const int32_t *position, const struct ttt_params *p,
                           const struct ttt_shape *s)
 {
     LAUNCH((ttt_linear_decode_chain<F>), s->batch * s->heads, inner<F>::THREADS, 0, device_stream,
-           out, (float *)state, q, k, v, sigma, now, *p, *s);
+           out, (float *)state, q, k, v, sigma, position, *p, *s);
 }
 
 void ttt_linear_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                       const float *sigma, int position, const struct ttt_params *p,
+                       const float *sigma, const int32_t *position, const struct ttt_params *p,
                        const struct ttt_shape *s)
 {
     inner_check_token(s);
     inner_check_aligned(out, q, k, v, (float *)state);
-    assert(position >= 0);
-    WITH_HEAD_DIM(s->head_dim, launch_decode, out, state, q, k, v, sigma, position % s->mini_batch,
-                  p, s);
+    WITH_HEAD_DIM(s->head_dim, launch_decode, out, state, q, k, v, sigma, position, p, s);
 }

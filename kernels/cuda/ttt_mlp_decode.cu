@@ -16,26 +16,33 @@ size_t ttt_mlp_decode_bytes(int head_dim, int mini_batch)
 }
 
 template <int F>
-static __global__ void ttt_mlp_decode_begin_chain(float *state, ttt_params p, ttt_shape s)
+static __global__ void ttt_mlp_decode_begin_chain(float *state, const float *last, ttt_params p,
+                                                  ttt_shape s)
 {
     const size_t size = decode_floats(F, s.mini_batch);
     state += blockIdx.x * size;
-    mlp_begin<F>(state, p, blockIdx.x % s.heads);
+    if (last)
+        for (size_t i = threadIdx.x; i < mlp<F>::STATE; i += blockDim.x)
+            state[i] = last[blockIdx.x * (size_t)mlp<F>::STATE + i];
+    else
+        mlp_begin<F>(state, p, blockIdx.x % s.heads);
     for (size_t i = mlp<F>::STATE + threadIdx.x; i < size; i += blockDim.x)
         state[i] = 0;
 }
 
 template <int F>
-static void launch_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s)
+static void launch_begin(void *state, const float *last, const struct ttt_params *p,
+                         const struct ttt_shape *s)
 {
     LAUNCH((ttt_mlp_decode_begin_chain<F>), s->batch * s->heads, MLP_THREADS, 0, device_stream,
-           (float *)state, *p, *s);
+           (float *)state, last, *p, *s);
 }
 
-void ttt_mlp_decode_begin(void *state, const struct ttt_params *p, const struct ttt_shape *s)
+void ttt_mlp_decode_begin(void *state, const float *last, const struct ttt_params *p,
+                          const struct ttt_shape *s)
 {
     inner_check_token(s);
-    WITH_HEAD_DIM(s->head_dim, launch_begin, state, p, s);
+    WITH_HEAD_DIM(s->head_dim, launch_begin, state, last, p, s);
 }
 
 enum { SUMS = 4 * MLP_THREADS };
@@ -97,7 +104,8 @@ static __device__ inline void apply_learned(float *w, const float *rows, const f
 template <int F>
 static __global__ void __launch_bounds__(MLP_THREADS, 1)
     ttt_mlp_decode_chain(real *out, float *state, const real *q, const real *k, const real *v,
-                         const float *sigma, int now, ttt_params params, ttt_shape s)
+                         const float *sigma, const int32_t *position, ttt_params params,
+                         ttt_shape s)
 {
     constexpr int HIDDEN = mlp<F>::HIDDEN;
     SHARED(float, x, [F]);
@@ -110,7 +118,9 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
     SHARED(float, score, [INNER_TOKENS_MAX]);
     SHARED(float, sums, [SUMS]);
     const place<F> at;
-    const int tokens = s.mini_batch;
+    const int tokens = s.mini_batch, read = position[blockIdx.x / s.heads], now = read % tokens;
+    if (read < 0)
+        return;
     const size_t number = blockIdx.x, param = number % s.heads * F, here = number * F + at.column;
     const float4 scale = param4(params.norm_scale + param + at.column);
     const float4 bias = param4(params.norm_bias + param + at.column);
@@ -175,20 +185,18 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
 
 template <int F>
 static void launch_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                          const float *sigma, int now, const struct ttt_params *p,
+                          const float *sigma, const int32_t *position, const struct ttt_params *p,
                           const struct ttt_shape *s)
 {
     LAUNCH((ttt_mlp_decode_chain<F>), s->batch * s->heads, MLP_THREADS, 0, device_stream, out,
-           (float *)state, q, k, v, sigma, now, *p, *s);
+           (float *)state, q, k, v, sigma, position, *p, *s);
 }
 
 void ttt_mlp_decode(real *out, void *state, const real *q, const real *k, const real *v,
-                    const float *sigma, int position, const struct ttt_params *p,
+                    const float *sigma, const int32_t *position, const struct ttt_params *p,
                     const struct ttt_shape *s)
 {
     inner_check_token(s);
     inner_check_aligned(out, q, k, v, (float *)state);
-    assert(position >= 0);
-    WITH_HEAD_DIM(s->head_dim, launch_decode, out, state, q, k, v, sigma, position % s->mini_batch,
-                  p, s);
+    WITH_HEAD_DIM(s->head_dim, launch_decode, out, state, q, k, v, sigma, position, p, s);
 }
