@@ -181,7 +181,7 @@ PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN)
 endif
 
-.PHONY: fuzz all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs man format clean help
+.PHONY: fuzz bench all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs man format clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -189,6 +189,13 @@ tests: all $(TESTS)
 
 asan emulated emulated-bf16 cuda cuda-fp32:
 	+@$(MAKE) --no-print-directory BUILD=$@ tests
+
+# What the device reaches at the trainer's operations, in every build.
+BENCH := $B/bench/bench_device
+bench: $(BENCH)
+$(BENCH): $(call obj,$(wildcard tests/bench/*.c)) $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
+	@mkdir -p $(@D)
+	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
 # libFuzzer's targets; FUZZ_S=300 runs each for so many seconds.
 FUZZ_S ?= 0
@@ -321,6 +328,7 @@ help:
 	@echo 'make tests         and their test programs, in build/cpu/tests'
 	@echo 'make test          and run the tests'
 	@echo 'make asan          programs and tests under AddressSanitizer and UBSan, in build/asan'
+	@echo 'make bench         build/cpu/bench/bench_device: times the operations of BUILD'
 	@echo 'make fuzz          libFuzzer targets, in build/fuzz/tests; FUZZ_S=300 runs each so long'
 	@echo 'make emulated      the CUDA kernels run by the CPU, for tests, in build/emulated'
 	@echo 'make emulated-bf16 the same with bf16 storage'
