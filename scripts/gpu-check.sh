@@ -120,7 +120,7 @@ done
 [[ ${#missing[@]} -eq 0 ]] || stop "no ${missing[*]} here (Debian: libjansson-dev libxxhash-dev" \
     'zlib1g-dev); without a network make a package where they are: scripts/gpu-check.sh --pack FILE'
 
-limit=570
+limit=570 emulated_s=0
 [[ -n $quick ]] && limit=170
 golden=
 [[ -d $shared/golden ]] && golden=$shared/golden
@@ -129,7 +129,7 @@ if [[ -n $emulated ]]; then
     builds=(emulated emulated-bf16)
     gpu=emulated
     : "${out:=$root/build/gpu-check/RESULT-emulated.md}"
-    limit=560
+    limit=2400 emulated_s=800
 else
     builds=(cuda-fp32 cuda)
     command -v nvidia-smi >/dev/null || stop 'no nvidia-smi here: is there a GPU? --emulated tries' \
@@ -215,7 +215,8 @@ fi
 
 part 'Correctness'
 for build in "${builds[@]}"; do
-    check "$build builds" 400 make -j"$(nproc)" BUILD="$build" tests bench || build_failed=yes
+    check "$build builds" "$((emulated_s + 400))" make -s -j"$(nproc)" BUILD="$build" tests bench ||
+        build_failed=yes
 done
 if [[ -n ${build_failed-} ]]; then
     note 'Without both builds there is nothing to run.'
