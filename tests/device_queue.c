@@ -170,6 +170,51 @@ static void test_tf32(void)
     CHECK(same_bits(rounded, exact, sizeof *exact * M * M));
 }
 
+static double *put_double(double x)
+{
+    double *d = lot_alloc(sizeof *d);
+    device_put(d, &x, sizeof x);
+    return d;
+}
+
+/* A sum stays while all is finite, and a spoilt one changes nothing. */
+static void test_spoil(void)
+{
+    const float *host;
+    float *x = random_floats(&host, N, 0, 1);
+    float *spoilt = put_floats((float[]){2.5f, 1}, 2);
+    spoil_unless_finite(spoilt, x, N);
+    CHECK(get_floats(spoilt, 2)[0] == 2.5f);
+    for (int i = 0; i < 2; i++) {
+        device_put(x + (i ? N - 1 : 0), (float[]){i ? -INFINITY : NAN}, sizeof *x);
+        device_put(spoilt, (float[]){2.5f}, sizeof *spoilt);
+        spoil_unless_finite(spoilt, x, N);
+        const float *got = get_floats(spoilt, 2);
+        CHECK(isnan(got[0]) && got[1] == 1);
+    }
+    double *sum = put_double(0);
+    square_sum(sum, spoilt, 2);
+    static const struct adamw a = {.lr = 1,
+                                   .beta1 = 0.9f,
+                                   .beta2 = 0.9f,
+                                   .eps = 1e-8f,
+                                   .correct1 = 1,
+                                   .correct2 = 1,
+                                   .clip = 1};
+    static const struct adafactor f = {.lr = 1, .beta1 = 0.9f, .decay = 0.5f, .clip = 1};
+    float *array[3], *before[3];
+    for (int i = 0; i < 3; i++) {
+        array[i] = random_floats(&host, N, 0, 1);
+        before[i] = put_floats(host, N);
+    }
+    double *infinite = put_double(INFINITY), *one = put_double(1);
+    adamw_step(array[0], array[1], array[2], x, sum, N, &a);
+    adamw_step(array[0], array[1], array[2], x, infinite, N, &a);
+    adafactor_step(array[0], array[1], array[2], x, sum, one, N, &f);
+    for (int i = 0; i < 3; i++)
+        CHECK(same_bits(array[i], before[i], sizeof *x * N));
+}
+
 /* Last, for it stays taken. */
 static void test_take(void)
 {
@@ -198,6 +243,7 @@ static const struct {
     {"a recording whose workspace moves", test_workspace_moves},
     {"the clock", test_clock},
     {"products with short operands", test_tf32},
+    {"an update that is left out", test_spoil},
     {"memory taken at once", test_take},
 };
 
