@@ -400,8 +400,10 @@ bench 60 ops
 
 part 'compute-sanitizer'
 sanitizer=$(command -v compute-sanitizer || first /usr/local/cuda*/bin/compute-sanitizer)
-if [[ -n $emulated || -z $sanitizer ]]; then
-    note "- left out: ${emulated:+the emulation has no use for it}${emulated:-no compute-sanitizer here}"
+if [[ -n $emulated ]]; then
+    note '- left out: the emulation looks for the same'
+elif [[ -z $sanitizer ]]; then
+    note '- left out: no compute-sanitizer here'
 else
     tools=(memcheck racecheck synccheck initcheck)
     [[ -n $quick ]] && tools=(memcheck)
