@@ -9,7 +9,8 @@ control put '{"bucket":"large","name":"two","size":200000000,"seed":21}'
 
 script '{"path":"alt=media","do":"slow","rate":3000000,"times":-1}'
 start_fetch -j 4 gs://bkt/big out
-sleep 0.8
+wait_asked
+sleep 0.5
 kill -INT $job
 wait $job
 status=$?
@@ -29,7 +30,8 @@ stopped()
     shift 3
     script '{"path":"/b/","do":"status","status":503,"retry_after":30,"times":-1}'
     start_fetch "$@"
-    sleep 0.5
+    wait_asked
+    sleep 0.2
     kill -"$signal" $job
     wait $job
     status=$?

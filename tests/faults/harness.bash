@@ -98,6 +98,17 @@ d=bkt/dir
 # start_fetch ARG...: in the background, its process in $job.
 start_fetch() { "$bin/ttt-fetch" --retry-delay 0.02 "$@" 2>stderr & job=$!; }
 
+# Until the program under test has asked for something, and so is past its beginning.
+wait_asked()
+{
+    local n
+    for _ in {1..300}; do
+        read -r -a n <<<"$(count)"
+        [[ ${n[0]} -gt 0 ]] && return
+        sleep 0.05
+    done
+}
+
 closing_line()
 {
     printf '%d passed, %d failed' $passed $failed
