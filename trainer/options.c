@@ -46,6 +46,8 @@ static struct options o = {
     .local_device_ids = "",
     .mesh_dim = "-1,1,1",
     .comm_timeout_s = 600,
+    .gpus = 8,
+    .gpu = "h100",
     .dtype = "auto",
     .device = "auto",
     .matmul = "ieee",
@@ -172,6 +174,12 @@ static struct flag table[] = {
     {FLAG_GROUP, .name = "this program"},
     {FLAG_TEXT, .name = "flagfile", .value = &o.flagfile, .operand = "FILE",
      .help = "more flags, one a line, such as a run's flags.txt; the command line wins"},
+    {FLAG_ON, .name = "plan", .value = &o.plan,
+     .help = "print memory, bytes sent and expected time of a step on --gpus devices and the\n"
+             "best mesh of them, and leave; no device and no data are needed"},
+    {FLAG_INT, .name = "gpus", .value = &o.gpus, .operand = "N", .help = "with --plan: how many"},
+    {FLAG_CHOICE, .name = "gpu", .value = &o.gpu, .operand = "h100|h200",
+     .help = "with --plan: of which kind"},
     {FLAG_ON, .name = "print_config", .value = &o.print_config,
      .help = "print flags, model and memory as resolved, and leave"},
     {FLAG_ON, 'q', "quiet", &quiet, .help = "tell only of trouble"},
@@ -363,7 +371,14 @@ static void resolve(int rank, int ranks)
 {
     short_dtype(&o.dtype);
     short_dtype(&o.float_dtype);
-    if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
+    within("gpus", o.gpus, 1, 1 << 20);
+    if (o.plan) {
+        ranks = (int)o.gpus;
+        if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
+            misuse("%s", why());
+        if (strstr(o.mesh_dim, "-1")) /* all are tried */
+            o.mesh = MESH_ONE;
+    } else if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
         misuse("%s", why());
     o.mesh.rank = rank;
     if (!(o.comm_timeout_s >= 1))
@@ -390,6 +405,8 @@ static void resolve(int rank, int ranks)
         misuse(
             "--skip_nonfinite: a mean that --optimizer.accumulate_gradient_steps has begun cannot "
             "do without a step; accumulate by --accum_steps");
+    if (o.plan)
+        return;
     if (!*o.dataset_path)
         misuse("--dataset_path=DIR is needed: the directory that ttt-pack wrote to");
     if (!*o.exp_name && !o.eval_mode && !o.print_config)

@@ -41,7 +41,9 @@ struct options {
     const char *mesh_dim, *dtype, *device, *matmul;
     int64_t threads;
     double comm_timeout_s;
-    bool print_config, is_rollback_reshuffle;
+    int64_t gpus; /* with plan */
+    const char *gpu;
+    bool plan, print_config, is_rollback_reshuffle;
     const char *flagfile;
 
     /* Resolved. */

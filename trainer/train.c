@@ -5,6 +5,7 @@
 #include "report.h"
 #include "run.h"
 #include "run_ranks.h"
+#include "scale.h"
 #include "sibling.h"
 #include "summary.h"
 
@@ -106,6 +107,17 @@ static void save(struct run *r, struct live *line, int *status)
     warn("no checkpoint at step %" PRId64 ": %s", r->step, why());
 }
 
+/* What this rank has sent, for people and for docs/scale.md. */
+static void tell_traffic(int64_t steps)
+{
+    if (comm_ranks(COMM_WORLD) == 1 || steps < 1)
+        return;
+    uint64_t n = (uint64_t)steps;
+    say("sent a step by a rank: dp %" PRIu64 ", fsdp %" PRIu64 ", mp %" PRIu64 " bytes",
+        comm_traffic_of(COMM_DP).bytes / n, comm_traffic_of(COMM_FSDP).bytes / n,
+        comm_traffic_of(COMM_MP).bytes / n);
+}
+
 /* Steps until the end or a signal. Returns the exit status. */
 static int train(struct run *r, double gflops)
 {
@@ -113,6 +125,7 @@ static int train(struct run *r, double gflops)
     struct live line;
     struct summary summary;
     int status = 0;
+    int64_t first = r->step;
     if (r->step >= o->total_steps)
         say("step %" PRId64 " of %" PRId64 " is done already", r->step, o->total_steps);
     live_begin(&line, r->step, o->total_steps);
@@ -146,6 +159,7 @@ static int train(struct run *r, double gflops)
         status = 1;
     }
     summary_tell(&summary, r, gflops);
+    tell_traffic(r->step - first);
     if (!run_stopped(r) || status)
         return status;
     say("stopped by a signal at step %" PRId64 "; --resume=auto goes on", r->step);
@@ -200,6 +214,11 @@ int main(int argc, char **argv)
     const struct options *o = options_parse(argc, argv, ranks.rank, ranks.count);
     program = name;
     quiet |= ranks.rank > 0;
+    if (o->plan) {
+        if (scale_print(o))
+            die("%s", why());
+        return finish(0);
+    }
     if (sibling_exec("ttt-train", given, o->device, o->dtype) ||
         sibling_exec_ranks("ttt-train", given, ranks.count))
         die("%s", why());

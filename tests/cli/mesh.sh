@@ -43,6 +43,25 @@ curves() { grep ttt_stats "$work/runs/$1/metrics.jsonl" | grep -oE '[0-9]\.[0-9]
 check 'statistics are of all heads and rows' test "$(curves other)" = "$(curves other-4)" -a \
     -n "$(curves other)"
 
+# ---- the plan ----------------------------------------------------------------------------------
+
+# What is planned to be sent is what is sent, to the byte, on every axis.
+for plan in 'ttt_mlp 2,2,2' 'self_attention 1,2,2' 'ttt_linear_base 2,1,1'; do
+    read -r block mesh <<<"$plan"
+    model=(--update_model_config="dict(${shape/layers=2/layers=4}, seq_modeling_block='$block')")
+    ranks=$((${mesh//,/*}))
+    "$bin/ttt-train" "${common[@]}" "${model[@]}" --plan --gpus="$ranks" --mesh_dim="$mesh" \
+        >"$work/plan" 2>"$work/err"
+    train "$ranks" "$mesh" "planned-$block" "${model[@]}" --total_steps=3 --eval_every=0
+    check "bytes of $block on $mesh are as planned" test -n "$(grep 'sent a step' "$work/plan")" -a \
+        "$(grep -o 'sent a step.*' "$work/err")" = "$(grep -o 'sent a step.*' "$work/plan")"
+done
+"$bin/ttt-train" --plan --gpus=64 --gpu=h200 --load_model_config=1b-TTT --global_batch_size=512 \
+    --seq_length=2048 >"$work/plan" 2>"$work/err"
+check 'a plan for 64 devices names a mesh' grep -q '^best: --mesh_dim=' "$work/plan"
+check 'a plan that cannot be is refused' test "$("$bin/ttt-train" --plan --gpus=64 \
+    --global_batch_size=1 2>&1 | grep -c 'no mesh of 64')" -eq 1
+
 # ---- resuming ----------------------------------------------------------------------------------
 
 model=(--total_steps=20 --update_model_config="dict($shape)")
