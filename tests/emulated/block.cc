@@ -1,7 +1,7 @@
 // block.cc -- run the blocks of a launch: who is next, who waits, who misbehaved.
 #include "block.h"
+#include "device_memory.h"
 #include "fiber.h"
-#include "memory.h"
 
 #include <cstdarg>
 #include <cstdio>

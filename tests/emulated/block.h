@@ -16,7 +16,7 @@
 #ifndef BLOCK_H
 #define BLOCK_H
 
-#include "stream.h"
+#include "queue.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -4,8 +4,8 @@
 // sooner.
 #include "nccl.h"
 
-#include "memory.h"
-#include "stream.h"
+#include "device_memory.h"
+#include "queue.h"
 
 #include <atomic>
 #include <cstdio>

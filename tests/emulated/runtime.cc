@@ -2,8 +2,8 @@
 //
 // Every allocation lies between guards and starts poisoned; copies and fills must stay inside one.
 #include "cuda_runtime.h"
-#include "memory.h"
-#include "stream.h"
+#include "device_memory.h"
+#include "queue.h"
 
 #include <cstdio>
 #include <map>

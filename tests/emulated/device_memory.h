@@ -1,7 +1,7 @@
-// memory.h -- the emulated device's memory and its pending error: what block.cc needs of
+// device_memory.h -- the emulated device's memory and its pending error: what block.cc needs of
 // runtime.cc.
-#ifndef MEMORY_H
-#define MEMORY_H
+#ifndef DEVICE_MEMORY_H
+#define DEVICE_MEMORY_H
 
 #include <cstddef>
 

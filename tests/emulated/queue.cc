@@ -1,7 +1,7 @@
-// stream.cc -- streams, events and graphs of the emulated device: what is done when.
-#include "stream.h"
+// queue.cc -- streams, events and graphs of the emulated device: what is done when.
+#include "queue.h"
 #include "cuda_runtime.h"
-#include "memory.h"
+#include "device_memory.h"
 
 #include <chrono>
 #include <cstdint>

@@ -1,11 +1,11 @@
-// stream.h -- what is queued on a stream, and done when somebody waits for it.
+// queue.h -- what is queued on a stream, and done when somebody waits for it.
 //
 // Work is done as late as a GPU could do it: when its stream or an event behind it is waited for,
 // and then in order. So a missing wait reads what was there before, every time. A host's array that
 // is not pinned is copied at once, after what its stream holds, as by the runtime. While a stream
 // is captured its work goes to a graph.
-#ifndef STREAM_H
-#define STREAM_H
+#ifndef QUEUE_H
+#define QUEUE_H
 
 #include <cstddef>
 #include <functional>
