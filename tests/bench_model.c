@@ -1,9 +1,10 @@
 /* bench_model.c -- how fast one block of the 125m model is, beside what the processor can do.
 
-     bench_model BLOCK train|forward|decode [THREADS [ROUNDS]]
+     bench_model BLOCK train|recompute|forward|decode [THREADS [ROUNDS]]
      bench_model machine
 
-   Rows of 512, one row a step, fp32, made-up tokens; the first round is not counted. Prints lines
+   Rows of 512, one row a step, fp32, made-up tokens; the first round is not counted. recompute is
+   train with --recompute_blocks=on. Prints lines
    of a name and a number:
 
      tokens_per_core_s   tokens a processor second, user and system, of the best round
@@ -84,6 +85,11 @@ struct bench {
     int64_t steps;
 };
 
+static bool is_training(const char *mode)
+{
+    return !strcmp(mode, "train") || !strcmp(mode, "recompute");
+}
+
 static double read_bytes(const struct params *p)
 {
     double bytes = 0;
@@ -95,13 +101,14 @@ static double read_bytes(const struct params *p)
 static int open_bench(struct bench *b, const char *block, const char *mode)
 {
     static const struct optim_config settings = OPTIM_DEFAULT;
-    bool training = !strcmp(mode, "train"), decoding = !strcmp(mode, "decode");
+    bool training = is_training(mode), decoding = !strcmp(mode, "decode");
     char update[128];
     snprintf(update, sizeof update, "dict(seq_modeling_block='%s')", block);
     if (config_load(&b->config, !strcmp(block, "self_attention") ? "125m" : "125m-TTT") ||
         config_update(&b->config, update) || params_list(&b->params, &b->config) ||
         params_alloc(&b->params, training))
         return -1;
+    config_recompute_blocks(&b->config, !strcmp(mode, "recompute"));
     params_init(&b->params, 1, b->config.initializer_range);
     for (int i = 0; i <= SEQ; i++)
         b->ids[i] = (int32_t)(random_uniform(2, 3, (uint64_t)i) * b->config.vocab_size);
@@ -149,7 +156,7 @@ static int decode_round(struct bench *b)
 static int measure(const char *block, const char *mode, int rounds)
 {
     static struct bench b;
-    int (*round)(struct bench * b) = !strcmp(mode, "train")     ? train_round
+    int (*round)(struct bench * b) = is_training(mode)          ? train_round
                                      : !strcmp(mode, "forward") ? forward_round
                                                                 : decode_round;
     double core = 0, wall = 0;
@@ -172,8 +179,7 @@ static int measure(const char *block, const char *mode, int rounds)
     printf("tokens_per_core_s %.3f\ntokens_per_s %.3f\npeak_mib %ld\n", core, wall,
            used.ru_maxrss / 1024);
     printf("flop_per_token %.0f\nbytes_per_token %.0f\n",
-           config_train_flops(&b.config, SEQ) / (!strcmp(mode, "train") ? 1 : 3),
-           read_bytes(&b.params));
+           config_train_flops(&b.config, SEQ) / (is_training(mode) ? 1 : 3), read_bytes(&b.params));
     return 0;
 }
 
@@ -185,7 +191,7 @@ static int measure_machine(void)
 
 static bool is_mode(const char *text)
 {
-    return !strcmp(text, "train") || !strcmp(text, "forward") || !strcmp(text, "decode");
+    return is_training(text) || !strcmp(text, "forward") || !strcmp(text, "decode");
 }
 
 int main(int argc, char **argv)
@@ -193,8 +199,9 @@ int main(int argc, char **argv)
     bool is_machine = argc == 2 && !strcmp(argv[1], "machine");
     program = "bench_model";
     if (!is_machine && (argc < 3 || argc > 5 || !is_mode(argv[2]))) {
-        fprintf(stderr, "usage: bench_model BLOCK train|forward|decode [THREADS [ROUNDS]]\n"
-                        "       bench_model machine\n");
+        fprintf(stderr,
+                "usage: bench_model BLOCK train|recompute|forward|decode [THREADS [ROUNDS]]\n"
+                "       bench_model machine\n");
         return 2;
     }
     int threads = argc > 3 ? atoi(argv[3]) : 1, rounds = argc > 4 ? atoi(argv[4]) : 3;

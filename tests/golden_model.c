@@ -367,8 +367,10 @@ static int train_step(struct golden *g, struct model *m, const int32_t *ids, flo
     return rc;
 }
 
+/* With blocks recomputed, which check_batch is without: no number may change by it. */
 static void check_training(struct golden *g, double slack)
 {
+    config_recompute_blocks(&g->config, true);
     int steps = (int)json_integer_value(json_object_get(g->json, "steps"));
     size_t step_ids = (size_t)g->batch * ((size_t)g->seq + 1);
     int32_t *ids = copy_of(g, &g->file, "train/ids", TENSOR_I32, (size_t)steps * step_ids);

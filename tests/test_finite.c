@@ -1,5 +1,5 @@
 /* test_finite.c -- the model's loss and gradient against a plain model in double and its finite
-   differences: every block, every tensor. */
+   differences: every block, every tensor; and the same bits where blocks are recomputed. */
 #include "check.h"
 #include "device.h"
 #include "plain_model.h"
@@ -137,6 +137,64 @@ static void test_kind(const struct kind *k)
     case_end(note);
 }
 
+/* The gradient of two micro-batches, the first with its curves, of a model with blocks recomputed
+   or not: [floats], to free. */
+static float *gradient_of(struct config *c, struct params *p, bool recomputing,
+                          const struct tokens *t, struct score *score, double *curves)
+{
+    struct model m;
+    float *grad = malloc(sizeof *grad * p->floats);
+    config_recompute_blocks(c, recomputing);
+    CHECK(model_open(&m, c, p, BATCH, SEQ, true) == 0);
+    model_zero_grad(&m);
+    CHECK(model_train(&m, t, 0.5f, 0.5, score, curves) == 0);
+    CHECK(model_train(&m, t, 0.5f, 0.5, score, NULL) == 0);
+    device_get(grad, p->grad, sizeof *grad * p->floats);
+    model_close(&m);
+    return grad;
+}
+
+/* What is computed again is the same to the last bit: loss, gradient and curves. */
+static void test_recomputed(const struct kind *k)
+{
+    enum { LAYERS = 3, CURVES = LAYERS * 4 * SEQ };
+    struct config c;
+    struct params p = {0};
+    char name[128];
+    snprintf(name, sizeof name, "blocks recomputed: %s", k->name);
+    case_begin(name);
+    CHECK(config_load(&c, "125m-TTT") == 0 &&
+          config_update(&c,
+                        "dict(vocab_size=13, hidden_size=32, intermediate_size=20, "
+                        "num_hidden_layers=3, num_attention_heads=2, mini_batch_size=4)") == 0 &&
+          config_update(&c, k->update) == 0 && params_list(&p, &c) == 0 &&
+          params_alloc(&p, true) == 0);
+    params_init(&p, 1, 0.1);
+    double *value = malloc(sizeof *value * p.floats);
+    shake(&p, value);
+    params_refresh(&p);
+    free(value);
+    int32_t ids[BATCH * SEQ + 1];
+    float mask[BATCH * SEQ];
+    for (int i = 0; i <= BATCH * SEQ; i++)
+        ids[i] = (int32_t)(random_uniform(2, 3, (uint64_t)i) * VOCAB);
+    for (int i = 0; i < BATCH * SEQ; i++)
+        mask[i] = i % 5 != 3;
+    struct tokens t = {ids, ids + 1, mask};
+    struct score kept = {0}, again = {0};
+    double kept_curves[CURVES] = {0}, again_curves[CURVES] = {0};
+    float *kept_grad = gradient_of(&c, &p, false, &t, &kept, kept_curves);
+    float *again_grad = gradient_of(&c, &p, true, &t, &again, again_curves);
+    CHECK(kept.loss > 0 && kept.loss == again.loss && kept.accuracy == again.accuracy);
+    CHECK(!memcmp(kept_grad, again_grad, sizeof *kept_grad * p.floats));
+    CHECK(!memcmp(kept_curves, again_curves, sizeof kept_curves));
+    CHECK((kept_curves[0] > 0) == mixer_is_ttt(c.seq_modeling_block));
+    free(again_grad);
+    free(kept_grad);
+    params_close(&p);
+    case_end("");
+}
+
 int main(void)
 {
     const char *closed = device_open(1);
@@ -146,6 +204,8 @@ int main(void)
     }
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         test_kind(&kinds[i]);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        test_recomputed(&kinds[i]);
     device_close();
     return check_finish();
 }

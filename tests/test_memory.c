@@ -120,6 +120,12 @@ int main(void)
     test_block("ttt_mlp", "dict(seq_modeling_block='ttt_mlp')", "adamw");
     test_block("ttt_mlp, states kept at every sixth",
                "dict(seq_modeling_block='ttt_mlp', remat_mini_batch_group_size=6)", "adamw");
+    test_block("self_attention, blocks recomputed",
+               "dict(seq_modeling_block='self_attention', pre_conv=False, "
+               "remat_block='nothing_saveable')",
+               "adamw");
+    test_block("ttt_linear, blocks recomputed",
+               "dict(seq_modeling_block='ttt_linear', remat_block='nothing_saveable')", "adamw");
     test_block("ttt_mlp_base", "dict(seq_modeling_block='ttt_mlp_base', pre_conv=False)", "adamw");
     test_block("untied, palm, mean of two",
                "dict(seq_modeling_block='ttt_linear', tie_word_embeddings=False)", "palm");

@@ -380,6 +380,17 @@ int config_check(const struct config *c, int seq)
     return mixer_is_ttt(c->seq_modeling_block) ? check_seq(c, seq) : 0;
 }
 
+bool config_recomputes_blocks(const struct config *c)
+{
+    return *c->remat_block && strcmp(c->remat_block, "everything_saveable");
+}
+
+void config_recompute_blocks(struct config *c, bool wanted)
+{
+    if (wanted != config_recomputes_blocks(c))
+        snprintf(c->remat_block, sizeof c->remat_block, "%s", wanted ? "nothing_saveable" : "");
+}
+
 static void note_policy(const char *key, const char *policy)
 {
     if (*policy)
@@ -394,7 +405,13 @@ static void note_chunk(const char *key, int size, int usual)
 
 void config_notes(const struct config *c)
 {
-    note_policy("remat_block", c->remat_block);
+    if (config_recomputes_blocks(c))
+        say("remat_block='%s': of each block the input alone is kept, and the backward computes "
+            "the "
+            "rest again, unless --recompute_blocks says otherwise",
+            c->remat_block);
+    else
+        note_policy("remat_block", c->remat_block);
     note_policy("remat_attention", c->remat_attention);
     note_policy("remat_mlp", c->remat_mlp);
     note_policy("remat_conv", c->remat_conv);

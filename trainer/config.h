@@ -46,12 +46,13 @@ struct config {
     double ttt_base_lr, ttt_base_lr_init;
     int ttt_base_lr_warmup;
     int remat_mini_batch_group_size; /* inner state is kept before every so many mini-batches */
+    char remat_block[32];            /* the policy of jax.checkpoint: config_recomputes_blocks */
 
     /* Accepted for the reference's sake; config_notes tells what becomes of them. */
     bool use_cache, scan_attention, scan_mlp;
     int bos_token_id, eos_token_id;
     double resid_pdrop, embd_pdrop, attn_pdrop, fcm_min_ratio, fcm_max_ratio;
-    char remat_block[32], remat_attention[32], remat_mlp[32], remat_conv[32];
+    char remat_attention[32], remat_mlp[32], remat_conv[32];
     int scan_query_chunk_size, scan_key_chunk_size, scan_mlp_chunk_size;
     char use_rotary_emb[32], attn_implementation[32];
 };
@@ -78,6 +79,12 @@ must_check int config_check(const struct config *c, int seq);
 
 /* Whether this build has no operations for the block: a sentence, else NULL. config_check asks. */
 const char *config_pending(const struct config *c);
+
+/* Whether the backward computes blocks again of which the forward keeps the input alone: as
+   remat_block says, by any policy but that of keeping everything. A matter of memory, not of
+   numbers. */
+bool config_recomputes_blocks(const struct config *c);
+void config_recompute_blocks(struct config *c, bool wanted);
 
 /* Say (report.h) in one line each which given keys are mapped or are without effect here. */
 void config_notes(const struct config *c);

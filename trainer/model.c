@@ -40,7 +40,8 @@ static struct ttt_shape shape_of(const struct model *m, float ttt_lr_mult)
     return s;
 }
 
-/* Without a backward the stream is changed in place and norms share one array. */
+/* Without a backward the stream is changed in place and norms share one array, as blocks share all;
+   where the backward computes them again, all but their inputs. */
 static void take_block(struct model *m, struct block_acts *a, struct arena *from)
 {
     static const char line[] = "activations";
@@ -51,6 +52,12 @@ static void take_block(struct model *m, struct block_acts *a, struct arena *from
     size_t inner = sizeof(real) * (size_t)m->rows * m->inner;
     bool keep = m->training;
 
+    if (a != m->acts && (!keep || m->recomputing)) {
+        *a = m->acts[0];
+        a->x = keep ? arena_take(from, line, wide) : a->x;
+        a->x_mixer = c->pre_conv ? a->x_mixer : a->x;
+        return;
+    }
     a->x = arena_take(from, line, wide);
     a->x_mixer = keep && c->pre_conv ? arena_take(from, line, wide) : a->x;
     a->x_ffn = keep ? arena_take(from, line, wide) : a->x;
@@ -75,12 +82,8 @@ static void take_all(struct model *m, struct arena *from)
     int mp = m->params->mesh.mp;
 
     flight_take(&m->flight, m->batch, m->seq, from);
-    for (int l = 0; l < c->num_hidden_layers; l++) {
-        if (l == 0 || m->training)
-            take_block(m, &m->acts[l], from);
-        else
-            m->acts[l] = m->acts[0];
-    }
+    for (int l = 0; l < c->num_hidden_layers; l++)
+        take_block(m, &m->acts[l], from);
     m->x_out =
         m->training ? arena_take(from, "activations", sizeof(real) * rows * width) : m->acts[0].x;
     m->h_out = arena_take(from, "activations", sizeof(real) * rows * width);
@@ -129,6 +132,7 @@ static int shape_model(struct model *m, const struct config *c, struct params *p
         return fail("a micro-batch of %d rows of %d tokens cannot be run", batch, seq);
     m->rows = batch * seq;
     m->training = training;
+    m->recomputing = training && config_recomputes_blocks(c);
     m->inner = c->intermediate_size / p->mesh.mp;
     m->vocab = c->vocab_size / p->mesh.mp;
     m->chunk_rows = chunk_of(m->rows, m->vocab);
@@ -251,7 +255,7 @@ static void rms_fwd(real *y, float *inv_rms, const real *x, int gain, const stru
                 (float)m->config.rms_norm_eps);
 }
 
-/* From acts->x to x_next, the next block's or x_out. */
+/* From acts->x to x_next, the next block's or x_out; NULL: only what the backward needs. */
 static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_shape *s,
                       float *curves)
 {
@@ -276,6 +280,8 @@ static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_sha
     matmul(a->w1_out, a->h_ffn, param_work(p, w->w1), NN, rows, inner, width, 0);
     matmul(a->w3_out, a->h_ffn, param_work(p, w->w3), NN, rows, inner, width, 0);
     swiglu_fwd(a->gated, a->w1_out, a->w3_out, (size_t)rows * inner);
+    if (!x_next)
+        return;
     pass_on(x_next, a->x_ffn, m);
     matmul(x_next, a->gated, param_work(p, w->w2), NN, rows, width, inner, 1);
     add_up(x_next, m);
@@ -442,6 +448,8 @@ static void train_ops(struct model *m, float ttt_lr_mult, double share, double *
     shard_gradients(&m->shard, m->config.num_hidden_layers + 1, m->last);
     for (int l = m->config.num_hidden_layers - 1; l >= 0; l--) {
         shard_backward(&m->shard, l);
+        if (m->recomputing && l + 1 < m->config.num_hidden_layers) /* the last one's are there */
+            block_fwd(m, l, NULL, &s, NULL);
         block_bwd(m, l, &s);
         shard_gradients(&m->shard, l + 1, m->last);
     }

@@ -7,7 +7,9 @@
    Formulas and their sources: docs/model.md.
 
    A model works on one micro-batch of [batch][seq] tokens at a time and keeps what the backward
-   needs. Logits exist for a chunk of rows at a time. Everything is allocated by model_open. */
+   needs: of every block, or where config_recomputes_blocks of the last one and the inputs of the
+   others, whose forward the backward does again, to the same bits. Logits exist for a chunk of rows
+   at a time. Everything is allocated by model_open. */
 #ifndef MODEL_H
 #define MODEL_H
 
@@ -45,10 +47,11 @@ struct model {
     int batch, seq, rows, chunk_rows;
     int inner, vocab; /* columns of the feed-forward and ids that are this rank's: all without mp */
     bool training;
+    bool recomputing;        /* while training, as config_recomputes_blocks */
     bool reading;            /* keeps what decoding goes on from, and has no logits */
     int wte, ln_f, lm_head;  /* indices into params->list; lm_head -1 when tied */
     struct block_ids *ids;   /* [layers], owned */
-    struct block_acts *acts; /* [layers], owned; all alike unless training */
+    struct block_acts *acts; /* [layers], owned; shared unless training, but x where recomputing */
     char *memory;            /* on the device, owned: all that follows and all acts */
     struct flight flight;    /* input, target, weight, loss and correct of the rows */
     real *x_out, *h_out;     /* [rows][width], before and after ln_f */

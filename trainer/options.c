@@ -25,6 +25,7 @@ static struct options o = {
     .global_batch_size = 1,
     .loader_workers = 48,
     .micro_text = "0",
+    .recompute_blocks = "auto",
     .total_steps = 100,
     .accum_steps = 1,
     .eval_batches = 0,
@@ -93,6 +94,10 @@ static struct flag table[] = {
      .help = "TTT: keep the inner state before every N-th mini-batch and recompute what\n"
              "is between; 0: the model's remat_mini_batch_group_size or, where memory\n"
              "is short, the root of the number of mini-batches"},
+    {FLAG_CHOICE, .name = "recompute_blocks", .value = &o.recompute_blocks,
+     .operand = "auto|on|off",
+     .help = "keep of each block the input alone and compute it again in the backward;\n"
+             "auto: as the model's remat_block has it, and where memory is short"},
     {FLAG_INT, .name = "skip_nonfinite", .value = &o.skip_nonfinite, .operand = "N",
      .help = "leave out up to N updates in a row whose loss or gradient is not a number;\n"
              "0: stop at the first"},

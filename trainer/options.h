@@ -20,9 +20,10 @@ struct options {
     int64_t seq_length, global_batch_size, loader_workers;
 
     int64_t total_steps, accum_steps;
-    int64_t micro_batch;     /* rows; 0: "auto", as many as fit (run_memory.h) */
-    const char *micro_text;  /* the flag: a number of rows, 0 for all, or "auto" */
-    int64_t recompute_every; /* mini-batches, 0: choose */
+    int64_t micro_batch;          /* rows; 0: "auto", as many as fit (run_memory.h) */
+    const char *micro_text;       /* the flag: a number of rows, 0 for all, or "auto" */
+    int64_t recompute_every;      /* mini-batches, 0: choose */
+    const char *recompute_blocks; /* auto, on, off */
     int64_t skip_nonfinite;
     int64_t seed;
     bool eval_mode;

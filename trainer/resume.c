@@ -107,6 +107,7 @@ static bool is_of_no_account(const char *name)
 {
     static const char *const names[] = {"dataset_path",
                                         "recompute_every",
+                                        "recompute_blocks",
                                         "dataset_name",
                                         "exp_dir",
                                         "exp_name",

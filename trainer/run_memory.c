@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <string.h>
 
 size_t run_curve_bytes(const struct run *r)
 {
@@ -33,20 +34,22 @@ static int plan_memory(struct run *r, struct plan *plan)
     return 0;
 }
 
-/* How often the inner state is kept: as asked for; else as the configuration has it, and where that
-   does not fit in memory, at the root of the mini-batches, near which the kept states and those
-   that are recomputed at once take the least. */
-static int choose_recompute(struct run *r, struct plan *plan, size_t free_bytes)
+/* What the flags ask to be recomputed, in place of what the configuration has. */
+static void take_flags(struct run *r)
+{
+    const struct options *o = r->options;
+    if (o->recompute_every && mixer_is_ttt(r->config.seq_modeling_block))
+        r->config.remat_mini_batch_group_size = (int)o->recompute_every;
+    if (strcmp(o->recompute_blocks, "auto"))
+        config_recompute_blocks(&r->config, !strcmp(o->recompute_blocks, "on"));
+}
+
+/* Keep the inner state at the root of the mini-batches, near which the kept states and those that
+   are recomputed at once take the least. */
+static int keep_fewer_states(struct run *r, struct plan *plan)
 {
     const struct options *o = r->options;
     int *every = &r->config.remat_mini_batch_group_size, given = *every;
-    bool ttt = mixer_is_ttt(r->config.seq_modeling_block);
-    if (o->recompute_every && ttt)
-        *every = (int)o->recompute_every;
-    if (plan_memory(r, plan))
-        return -1;
-    if (o->recompute_every || !ttt || o->eval_mode || plan_total(plan) <= free_bytes)
-        return 0;
     size_t most = plan_total(plan);
     *every = (int)ceil(sqrt((double)(o->seq_length / r->config.mini_batch_size)));
     if (plan_memory(r, plan))
@@ -58,6 +61,35 @@ static int choose_recompute(struct run *r, struct plan *plan, size_t free_bytes)
     }
     *every = given;
     return plan_memory(r, plan);
+}
+
+/* Keep of each block the input alone. Along mp ranks compute each block together, and may not
+   choose each its own. */
+static int keep_inputs(struct run *r, struct plan *plan)
+{
+    if (strcmp(r->options->recompute_blocks, "auto") || r->params.mesh.mp > 1 ||
+        config_recomputes_blocks(&r->config))
+        return 0;
+    say("memory is short: of each block the input alone is kept, and the backward computes the "
+        "rest again");
+    config_recompute_blocks(&r->config, true);
+    return plan_memory(r, plan);
+}
+
+/* What is recomputed: as asked for; else as the configuration has it, and where that does not fit
+   in memory the more, first what costs least. */
+static int choose_recompute(struct run *r, struct plan *plan, size_t free_bytes)
+{
+    const struct options *o = r->options;
+    bool ttt = mixer_is_ttt(r->config.seq_modeling_block);
+    take_flags(r);
+    if (plan_memory(r, plan))
+        return -1;
+    if (o->eval_mode || plan_total(plan) <= free_bytes)
+        return 0;
+    if (ttt && !o->recompute_every && keep_fewer_states(r, plan))
+        return -1;
+    return plan_total(plan) <= free_bytes ? 0 : keep_inputs(r, plan);
 }
 
 /* Add a snapshot for checkpoints if one is wanted and fits as well. */
@@ -80,8 +112,7 @@ static int choose_micro_batch(struct run *r, struct plan *plan, size_t free_byte
 {
     const struct options *o = r->options;
     int part = (int)(o->rank_rows / o->accum_steps);
-    if (o->recompute_every && mixer_is_ttt(r->config.seq_modeling_block))
-        r->config.remat_mini_batch_group_size = (int)o->recompute_every;
+    take_flags(r);
     for (r->micro_batch = part; r->micro_batch > 1; r->micro_batch--) {
         if (part % r->micro_batch || r->micro_batch * o->seq_length > INT_MAX)
             continue;

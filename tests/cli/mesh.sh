@@ -40,6 +40,9 @@ train 4 1,2,2 other-4 "${model[@]}"
 same 'other settings on 1,2,2' other other-4
 # curves RUN: the TTT statistics of its milestone, to four digits.
 curves() { grep ttt_stats "$work/runs/$1/metrics.jsonl" | grep -oE '[0-9]\.[0-9]{4}|e-[0-9]+' | head -n 40; }
+train 4 1,2,2 other-again "${model[@]}" --recompute_blocks=on
+check 'blocks recomputed on 1,2,2, to the same bits' test "$(cat "$work"/runs/other-4/step_10/params* | md5sum)" = \
+    "$(cat "$work"/runs/other-again/step_10/params* | md5sum)"
 check 'statistics are of all heads and rows' test "$(curves other)" = "$(curves other-4)" -a \
     -n "$(curves other)"
 

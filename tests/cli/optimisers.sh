@@ -1,6 +1,6 @@
 #!/bin/bash
-# optimisers.sh BIN -- every optimiser and block: a run that was stopped and resumed, or that kept
-# fewer states, is byte for byte the run that was not.
+# optimisers.sh BIN -- every optimiser and block: a run that was stopped and resumed, or that recomputed
+# more, is byte for byte the run that was not.
 set -uo pipefail
 bin=$(cd "${1:?usage: optimisers.sh BIN}" && pwd) || exit 1
 work=$(mktemp -d --tmpdir ttt-optimisers-XXXXXX) || exit 1
@@ -69,6 +69,24 @@ for block in ttt_linear ttt_mlp; do
             grep -q "\"remat_mini_batch_group_size\": $every\b" "$work/runs/$block-$every/config.json"
         if [[ $? -eq 0 ]]; then ok "$block-recomputed-every-$every"; else bad "$block-recomputed-every-$every"; fi
     done
+done
+
+# So is whether blocks are recomputed.
+for block in self_attention ttt_linear ttt_mlp ttt_linear_base ttt_mlp_base; do
+    layers=$(model $block | sed 's/num_hidden_layers=1/num_hidden_layers=3/')
+    for blocks in off on; do
+        train --exp_name="$block-blocks-$blocks" --total_steps=3 --micro_batch=1 --save_milestone_freq=3 \
+            --recompute_blocks=$blocks --update_model_config="$layers" || bad "$block-blocks-$blocks"
+    done
+    sed -i -E 's/, "tokens_per_s".*//' "$work/runs/$block-blocks"-*/metrics.jsonl
+    if cmp -s "$work/runs/$block-blocks"-{off,on}/step_3/params.safetensors &&
+        cmp -s "$work/runs/$block-blocks"-{off,on}/metrics.jsonl &&
+        grep -q '"remat_block": "nothing_saveable"' "$work/runs/$block-blocks-on/config.json" &&
+        grep -q '"remat_block": ""' "$work/runs/$block-blocks-off/config.json"; then
+        ok "$block-blocks-recomputed"
+    else
+        bad "$block-blocks-recomputed"
+    fi
 done
 
 # The moments of one optimiser are not another's.
