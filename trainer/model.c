@@ -105,14 +105,13 @@ static void take_all(struct model *m, struct arena *from)
     m->dx = arena_take(from, scratch, sizeof(real) * rows * width);
     m->dh = arena_take(from, scratch, sizeof(real) * rows * width);
     m->dy = arena_take(from, scratch, sizeof(real) * rows * width);
-    m->dgated = arena_take(from, scratch, sizeof(real) * rows * m->inner);
     mixer_take_scratch(&m->mixer, c, &s, from);
 }
 
-/* Rows of logits that exist at a time: 64 MiB of them, or a sixteenth of a large micro-batch. */
+/* Rows of logits that exist at a time: 32 MiB of them, or a sixteenth of a large micro-batch. */
 static int chunk_of(int rows, int vocab)
 {
-    const size_t CHUNK_FLOATS = (size_t)16 << 20;
+    const size_t CHUNK_FLOATS = (size_t)8 << 20;
     size_t chunk = CHUNK_FLOATS / (size_t)vocab;
     if (chunk < (size_t)rows / 16)
         chunk = (size_t)rows / 16;
@@ -367,10 +366,10 @@ static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
     int heads_width = width / p->mesh.mp;
     size_t count = (size_t)rows * inner;
 
-    matmul(m->dgated, m->dx, param_work(p, w->w2), NT, rows, inner, width, 0);
+    /* gated, w1_out and w3_out become their own gradients once they have served. */
     matmul_f32(param_grad(p, w->w2), a->gated, m->dx, TN, inner, width, rows, 1);
-    /* w1_out and w3_out have served: they become their own gradients. */
-    swiglu_bwd(a->w1_out, a->w3_out, m->dgated, a->w1_out, a->w3_out, count);
+    matmul(a->gated, m->dx, param_work(p, w->w2), NT, rows, inner, width, 0);
+    swiglu_bwd(a->w1_out, a->w3_out, a->gated, a->w1_out, a->w3_out, count);
     matmul(m->dh, a->w1_out, param_work(p, w->w1), NT, rows, width, inner, 0);
     matmul(m->dh, a->w3_out, param_work(p, w->w3), NT, rows, width, inner, 1);
     matmul_f32(param_grad(p, w->w1), a->h_ffn, a->w1_out, TN, width, inner, rows, 1);

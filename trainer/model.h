@@ -60,7 +60,6 @@ struct model {
     float *sums;        /* of rows of logits, [mp + 1][chunk_rows][4]; where mp is more than 1 */
     real *dlogits;      /* [chunk_rows][vocab]; the logits themselves where real is float */
     real *dx, *dh, *dy; /* [rows][width], as the rest while training only */
-    real *dgated;       /* [rows][intermediate] */
     struct mixer_scratch mixer;
     struct shard shard; /* with the other ranks */
     bool last;          /* the step's last micro-batch comes next: its gradients go to the others */

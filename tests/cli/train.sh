@@ -167,6 +167,30 @@ else
     bad "what-trades-memory-is-told (exit $status, not told:$untold)"
 fi
 
+# Rows half as many again as fit in memory fit where their blocks are recomputed. Nothing is allocated.
+short=$work/short/${data##*/} tokens=100000000
+mkdir -p "$short"
+printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' \
+    "{'descr': '<u2', 'fortran_order': False, 'shape': ($tokens,), }" >"$short/train.npy"
+truncate -s $((128 + 2 * tokens)) "$short/train.npy"
+cp "$data/validation.npy" "$short/"
+# plan ROWS FLAGS...: MiB that so many rows take, and MiB that are free.
+plan() {
+    train --dataset_path="$work/short" --seq_length=512 --global_batch_size="$1" --print_config \
+        --update_model_config="${model/num_hidden_layers=2/num_hidden_layers=24}" "${@:2}" |
+        awk '/memory in all/ { print int($4), $7 }'
+}
+read -r needs free < <(plan 100 --recompute_blocks=off)
+rows=$((100 * free / needs * 3 / 2))
+read -r needs free < <(plan $rows)
+if says 'memory is short: of each block the input alone is kept' && [[ $needs -lt $free ]]; then
+    ok short-of-memory-blocks-are-recomputed
+else
+    bad "short-of-memory-blocks-are-recomputed ($rows rows: $needs MiB of $free)"
+fi
+read -r needs free < <(plan $rows --recompute_blocks=off)
+check unless-that-is-off test "$needs" -gt "$free"
+
 train --exp_name=printed --print_config >"$work/out"
 if grep -q '^--seq_length=32$' "$work/out" && grep -q '"hidden_size": 32' "$work/out" &&
     grep -q 'memory in all' "$work/out" && [[ ! -e $work/runs/printed ]]; then
