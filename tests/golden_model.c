@@ -85,7 +85,9 @@ static double largest(const float *a, const float *b, size_t count)
     double worst = 0;
     for (size_t i = 0; i < count; i++) {
         double d = fabs((double)a[i] - b[i]);
-        worst = d <= worst ? worst : d;
+        if (isnan(d))
+            return d;
+        worst = fmax(worst, d);
     }
     return worst;
 }

@@ -6,6 +6,7 @@
 #include "pieces.h"
 #include "scratch.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,8 +67,8 @@ static void test_start(const struct mesh *mesh, const struct params *whole)
     CHECK(mesh->mp > 1 || floats < whole->floats * (size_t)mesh->dp * 11 / 10 + 4096);
 }
 
-static char names[MOST_RANKS][64];
-static const char *paths[MOST_RANKS];
+static char path[MOST_RANKS][PATH_MAX];
+static const char *paths[MOST_RANKS]; /* the same */
 static struct xxh3 digests[MOST_RANKS];
 
 static void save_all(const struct mesh *mesh)
@@ -77,8 +78,10 @@ static void save_all(const struct mesh *mesh)
         const struct arrays_family family[] = {{"", p.master}, {"mu/", p.m}};
         for (size_t i = 0; i < p.floats; i++)
             p.m[i] = 3 * p.master[i];
-        snprintf(names[r], sizeof names[r], "rank-%d.safetensors", r);
-        paths[r] = strdup(scratch(names[r]));
+        char name[64];
+        snprintf(name, sizeof name, "rank-%d.safetensors", r);
+        snprintf(path[r], sizeof path[r], "%s", scratch(name));
+        paths[r] = path[r];
         CHECK(pieces_save(paths[r], &p, family, 2, &digests[r]) == 0);
         params_close(&p);
     }
