@@ -39,10 +39,11 @@ WARN    += -Werror
 endif
 DEFS     = -D_GNU_SOURCE -DTTT_BUILD='"$(BUILD)"'
 OPT      = -O2 -g
+OPT.kernels = -O3
 CFLAGS   = -std=c11 $(OPT) $(CWARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
 # Kernels on the CPU: OpenMP, no -ffast-math; loops ask for reassociation with `omp simd`, and a
 # product and a sum may be one instruction (c11 alone forbids it).
-CFLAGS.kernels = -O3 -march=$(ARCH) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast
+CFLAGS.kernels = $(OPT.kernels) -march=$(ARCH) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast
 # GCC's OpenMP library statically: a shared one starts before the program can ask it to wait
 # passively (kernels/cpu/device.c). Clang's asks later by itself.
 GOMP    := $(if $(findstring clang,$(CC)),,$(filter /%,$(shell $(CC) -print-file-name=libgomp.a)))
@@ -62,6 +63,8 @@ BACKEND = cpu
 ifeq ($(BUILD),asan)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT      = -O1 -g
+# Compiled in a third of the time, and as fast: the checks are what takes it.
+OPT.kernels =
 endif
 ifeq ($(BUILD),emulated-bf16)
 REAL    = -DTTT_BF16
