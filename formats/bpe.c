@@ -212,7 +212,7 @@ static int read_chars(struct bpe *b, struct build *w)
             *char_at(b, x) |= CHAR_LEFT;
             *char_at(b, y) |= CHAR_RIGHT;
             if ((x | y) < 128)
-                b->ascii_joins[x][y >> 6] |= (uint64_t)1 << (y & 63);
+                b->ascii_joins[x][y] = 1;
             else
                 pair_put(&b->joins, (struct pair){.left = x, .right = y});
         }

@@ -68,14 +68,14 @@ struct bpe_result {
 
 struct bpe {
     uint32_t piece_count;
-    uint32_t ranks;               /* every merge's rank is below this */
-    uint32_t *page_at;            /* [CHAR_PAGES], owned: where in chars a page of codes begins */
-    uint32_t *chars;              /* owned: CHAR_LEFT | CHAR_RIGHT | symbol of each code */
-    uint32_t *codes;              /* owned: the code of the symbol piece_count + i */
-    uint64_t ascii_joins[128][2]; /* bit y of row x: some piece holds x y */
-    struct pair_table joins;      /* the same for the other characters */
-    struct narrow_table narrow;   /* merges of symbols, if they fit */
-    struct pair_table merges;     /* else here */
+    uint32_t ranks;                /* every merge's rank is below this */
+    uint32_t *page_at;             /* [CHAR_PAGES], owned: where in chars a page of codes begins */
+    uint32_t *chars;               /* owned: CHAR_LEFT | CHAR_RIGHT | symbol of each code */
+    uint32_t *codes;               /* owned: the code of the symbol piece_count + i */
+    uint8_t ascii_joins[128][128]; /* [x][y] is 1: some piece holds x y */
+    struct pair_table joins;       /* the same for the other characters */
+    struct narrow_table narrow;    /* merges of symbols, if they fit */
+    struct pair_table merges;      /* else here */
     struct bpe_result (*ascii)[128]; /* [128], owned: what two ASCII characters merge into */
 };
 
@@ -145,7 +145,7 @@ static inline uint32_t bpe_char(const struct bpe *b, uint32_t code)
 static inline bool bpe_joins(const struct bpe *b, uint32_t x, uint32_t y)
 {
     if ((x | y) < 128)
-        return b->ascii_joins[x][y >> 6] >> (y & 63) & 1;
+        return b->ascii_joins[x][y];
     return bpe_char(b, x) & CHAR_LEFT && bpe_char(b, y) & CHAR_RIGHT && pair_find(&b->joins, x, y);
 }
 

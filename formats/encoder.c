@@ -1,13 +1,14 @@
 /* encoder.c -- cuts a text where no merge can cross, and looks the cuts up. */
 #include "encoder.h"
 
+#include "cuts.h"
 #include "utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets in the caches of segments up to 15, 31 and 63 bytes: 4, 2 and 1/2 MB. */
-#define SHORT_BITS   16
+/* Sets in the caches of segments up to 15, 31 and 63 bytes: 8, 2 and 1/2 MB. */
+#define SHORT_BITS   17
 #define LONG_BITS    14
 #define LONGEST_BITS 11
 
@@ -135,21 +136,6 @@ static int merge_segment(struct encoder *e, bool blank, const uint8_t *text, siz
     return 0;
 }
 
-/* Where the segment ends that holds a character of code `last` right before p. */
-static inline const uint8_t *segment_end(const struct bpe *b, uint32_t last, const uint8_t *p,
-                                         const uint8_t *end)
-{
-    while (p < end) {
-        const uint8_t *next = p;
-        uint32_t code = next_code(&next, end);
-        if (!bpe_joins(b, last, code))
-            break;
-        last = code;
-        p = next;
-    }
-    return p;
-}
-
 /* ---- segments on their way ------------------------------------------------------------------ */
 
 /* A segment that is cut off, and where memory would know it: AHEAD of them are cut before the first
@@ -172,23 +158,27 @@ always_inline uint64_t *find_set(struct segments *cache, unsigned words, const s
     return segments_set(cache, key, words);
 }
 
-/* Cut the next segment off at *p, and have its place in memory fetched. */
-static inline void cut_next(struct encoder *e, struct cut *c, const uint8_t **p, const uint8_t *end)
+/* The piece that a segment of a single character is, or NO_SYMBOL. */
+static inline uint32_t lone_piece(const struct tokenizer *t, const uint8_t *text, size_t bytes)
 {
-    const struct bpe *b = &e->t->bpe;
+    const uint8_t *p = text, *end = text + bytes;
+    if (bytes > 4)
+        return NO_SYMBOL;
+    uint32_t symbol = bpe_char(&t->bpe, next_code(&p, end)) & CHAR_SYMBOL;
+    return p == end && symbol < t->vocab_size ? symbol : NO_SYMBOL;
+}
+
+/* Cut the next segment off at *p, and have its place in memory fetched. */
+static inline void cut_next(struct encoder *e, struct cut *c, struct cuts *cuts, const uint8_t **p,
+                            const uint8_t *end)
+{
     c->text = *p;
-    uint32_t code = next_code(p, end);
-    const uint8_t *first = *p;
-    *p = segment_end(b, code, first, end);
+    *p = cuts_next(cuts);
     c->bytes = (size_t)(*p - c->text);
-    c->symbol = NO_SYMBOL;
+    c->symbol = lone_piece(e->t, c->text, c->bytes);
     c->set = NULL;
-    if (*p == first) {
-        c->symbol = bpe_char(b, code) & CHAR_SYMBOL;
-        if (c->symbol < e->t->vocab_size)
-            return;
-        c->symbol = NO_SYMBOL;
-    }
+    if (c->symbol != NO_SYMBOL)
+        return;
     if (c->bytes <= segments_bytes(2)) {
         segments_key(c->key, 2, c->text, c->bytes, end);
         c->set = segments_set(&e->cache[0], c->key, 2);
@@ -264,17 +254,23 @@ static int encode_cuts(struct encoder *e, bool blank, const uint8_t *text, size_
                        struct ids *out)
 {
     const struct tokenizer *t = e->t;
-    const uint8_t *p = text, *end = text + bytes;
+    const uint8_t *p = text, *end = text + bytes, *second = text;
+    struct cuts places;
+    cuts_begin(&places, &t->bpe, text, end);
     if (blank) {
-        p = segment_end(&t->bpe, ' ', text, end);
+        if (p < end && bpe_joins(&t->bpe, ' ', next_code(&second, end)))
+            p = cuts_next(&places);
         if (merge_segment(e, true, text, (size_t)(p - text), out))
             return -1;
     }
     struct cut cuts[AHEAD];
     while (p < end) {
         size_t count = 0;
+        for (unsigned i = 0; i < 3; i++)
+            if (segments_full(&e->cache[i]))
+                segments_grow(&e->cache[i], 2u << i);
         while (count < AHEAD && p < end)
-            cut_next(e, &cuts[count++], &p, end);
+            cut_next(e, &cuts[count++], &places, &p, end);
         if (make_room(out, AHEAD * segments_ids(SEGMENT_WORDS_MAX)))
             return -1;
         for (size_t i = 0; i < count; i++)

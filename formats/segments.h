@@ -4,8 +4,9 @@
    zeros, and its length in the last byte, so that an empty entry equals no segment. The ids have 16
    bits each in vocabularies up to 65536 ("narrow") and 32 in others, and their number stands at
    the end. Two entries make a set; a new one takes the first place and moves the old one to the
-   second, which is forgotten. The functions on the way of every segment are inline, and `words` is
-   a constant to them. */
+   second, which is forgotten. A cache is small until it has been filled once, for most of its bytes
+   would otherwise be cleared in vain by who encodes a word. The functions on the way of every
+   segment are inline, and `words` is a constant to them. */
 #ifndef SEGMENTS_H
 #define SEGMENTS_H
 
@@ -21,15 +22,24 @@
 
 struct segments {
     uint64_t *sets; /* [1 << bits][2][2 * words], owned */
-    unsigned bits;
+    unsigned bits, most_bits;
+    size_t puts; /* since it has this size */
     bool narrow;
 };
 
-must_check int segments_open(struct segments *s, unsigned words, unsigned bits, bool narrow);
+/* A cache that grows to 1 << most_bits sets. */
+must_check int segments_open(struct segments *s, unsigned words, unsigned most_bits, bool narrow);
 void segments_close(struct segments *s); /* harmless when closed */
 
+/* Whether segments_grow is due: it forgets everything, and sets that were found are gone. */
+static inline bool segments_full(const struct segments *s)
+{
+    return s->bits < s->most_bits && s->puts >> s->bits;
+}
+void segments_grow(struct segments *s, unsigned words);
+
 /* Remember a segment's ids in its set; too many of them are not remembered. */
-void segments_put(const struct segments *s, uint64_t *set, const uint64_t *key, unsigned words,
+void segments_put(struct segments *s, uint64_t *set, const uint64_t *key, unsigned words,
                   const uint32_t *ids, size_t count);
 
 /* The longest segment, and the most ids that a find may write. */

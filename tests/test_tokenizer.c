@@ -1,9 +1,11 @@
 /* test_tokenizer.c -- the tokenizer against a slow and simple one, on documents with special
    strings, and on texts made to be slow. */
 #include "check.h"
+#include "cuts.h"
 #include "encoder.h"
 #include "made_model.h"
 #include "slow_bpe.h"
+#include "utf8.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,6 +18,61 @@ static uint32_t random_below(uint32_t bound)
 {
     random_state = random_state * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)((random_state >> 33) % bound);
+}
+
+/* ---- places to cut ------------------------------------------------------------------------ */
+
+static uint32_t code_at(const uint8_t **p, const uint8_t *end)
+{
+    uint32_t code;
+    *p += utf8_next(*p, end, &code);
+    return code == BLANK_MARK ? ' ' : code;
+}
+
+/* The walk finds the places that one finds who asks for each, wherever blocks of it begin. */
+static void test_cuts(void)
+{
+    static const char *const units[] = {
+        "the ",   "e",          "\n",   "  ",       "\u00e9",           "\u2581",
+        "\u706b", "\U0001f600", "\x80", "\xe2\x96", "in the beginning "};
+    struct tokenizer t;
+    uint8_t text[400];
+    size_t cut_count = 0;
+    case_begin("places to cut");
+    if (tokenizer_open(&t, SMALL_MODEL))
+        abort();
+    for (int round = 0; round < 3000; round++) {
+        uint32_t kinds = round % 3 ? 11 : 4; /* a third is ASCII */
+        size_t bytes = 0;
+        for (size_t most = 1 + random_below(300); bytes < most;) {
+            const char *unit = units[random_below(kinds)];
+            memcpy(text + bytes, unit, strlen(unit));
+            bytes += strlen(unit);
+        }
+        struct cuts c;
+        cuts_begin(&c, &t.bpe, text, text + bytes);
+        const uint8_t *p = text, *end = text + bytes;
+        uint32_t last = code_at(&p, end);
+        for (bool more = true, same = true; more && same; cut_count++) {
+            const uint8_t *next = p;
+            while (p < end) {
+                uint32_t code = code_at(&next, end);
+                bool joined = bpe_joins(&t.bpe, last, code);
+                last = code;
+                if (!joined)
+                    break;
+                p = next;
+            }
+            same = cuts_next(&c) == p;
+            CHECK(same);
+            more = p < end;
+            p = next;
+        }
+    }
+    char note[40];
+    snprintf(note, sizeof note, "%zu places", cut_count);
+    case_end(note);
+    tokenizer_close(&t);
 }
 
 /* ---- comparing ---------------------------------------------------------------------------- */
@@ -282,6 +339,7 @@ static void test_worsts(void)
 
 int main(void)
 {
+    test_cuts();
     test_documents();
     test_made("made model with byte pieces", (struct made_settings){.byte_fallback = true}, 0);
     test_made("made model with ids above 65535", (struct made_settings){.byte_fallback = true},
