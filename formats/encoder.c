@@ -323,12 +323,11 @@ static int encode_around_users(struct encoder *e, bool blank, const uint8_t *tex
     return encode_cuts(e, false, part, (size_t)(end - part), out);
 }
 
-/* A text without special strings, or a part between two; `inner`: not the first part. */
-static int encode_plain(struct encoder *e, bool inner, const uint8_t *text, size_t bytes,
+/* A text without special strings, or a part between two, after a dummy blank if there is one. */
+static int encode_plain(struct encoder *e, bool blank, const uint8_t *text, size_t bytes,
                         struct ids *out)
 {
     size_t from = out->count;
-    bool blank = e->t->dummy_prefix && !(inner && e->t->dummy_first);
     if (bytes == 0)
         return 0;
     if (e->t->user_at ? encode_around_users(e, blank, text, bytes, out)
@@ -383,7 +382,8 @@ static const uint8_t *next_opening(const bool *opens, int only, const uint8_t *p
     return p;
 }
 
-static int encode_literal(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+static int encode_literal(struct encoder *e, bool blank, const uint8_t *text, size_t bytes,
+                          struct ids *out)
 {
     const uint8_t *end = text + bytes, *part = text, *p = text;
     bool opens[256];
@@ -398,25 +398,34 @@ static int encode_literal(struct encoder *e, const uint8_t *text, size_t bytes, 
             p++;
             continue;
         }
-        if (encode_plain(e, part > text, part, (size_t)(p - part), out) || append(out, id))
+        if (encode_plain(e, blank, part, (size_t)(p - part), out) || append(out, id))
             return -1;
+        blank = e->t->dummy_prefix && !e->t->dummy_first;
         part = p += n;
     }
-    return encode_plain(e, part > text, part, (size_t)(end - part), out);
+    return encode_plain(e, blank, part, (size_t)(end - part), out);
+}
+
+/* A text, or with blank false what follows another part of it. */
+static int encode_part(struct encoder *e, bool blank, const void *text, size_t bytes,
+                       enum special special, struct ids *out)
+{
+    if (bytes == 0)
+        return 0;
+    return special == SPECIAL_LITERAL ? encode_literal(e, blank, text, bytes, out)
+                                      : encode_plain(e, blank, text, bytes, out);
 }
 
 int encoder_encode(struct encoder *e, const void *text, size_t bytes, enum special special,
                    struct ids *out)
 {
-    if (bytes == 0)
-        return 0;
-    return special == SPECIAL_LITERAL ? encode_literal(e, text, bytes, out)
-                                      : encode_plain(e, false, text, bytes, out);
+    return encode_part(e, e->t->dummy_prefix, text, bytes, special, out);
 }
 
 /* The text and EOS's name behind it as one text, for models where a special name may begin in the
    one and end in the other. */
-static int encode_with_eos(struct encoder *e, const void *text, size_t bytes, struct ids *out)
+static int encode_with_eos(struct encoder *e, bool blank, const void *text, size_t bytes,
+                           struct ids *out)
 {
     size_t n;
     const uint8_t *name = tokenizer_piece(e->t, e->t->eos_id, &n);
@@ -424,7 +433,7 @@ static int encode_with_eos(struct encoder *e, const void *text, size_t bytes, st
         return -1;
     memcpy(e->joined, text, bytes);
     memcpy(e->joined + bytes, name, n);
-    return encode_literal(e, e->joined, bytes + n, out);
+    return encode_literal(e, blank, e->joined, bytes + n, out);
 }
 
 /* Whether a special name may begin in a text and end in the EOS that follows it: some name's end,
@@ -444,23 +453,77 @@ static bool runs_into_eos(const struct tokenizer *t)
     return false;
 }
 
-int encoder_document(struct encoder *e, const void *text, size_t bytes, struct framing framing,
-                     struct ids *out)
+int encoder_part(struct encoder *e, const void *text, size_t bytes, struct framing framing,
+                 bool first, bool last, struct ids *out)
 {
     const struct tokenizer *t = e->t;
+    bool blank = first && t->dummy_prefix, eos = framing.eos && last && bytes;
     if ((framing.bos && t->bos_id == TOKENIZER_NONE) ||
         (framing.eos && t->eos_id == TOKENIZER_NONE))
         return fail("the tokenizer has no %s piece: leave it away",
                     framing.bos && t->bos_id == TOKENIZER_NONE ? "BOS" : "EOS");
-    if (framing.bos && append(out, t->bos_id))
+    if (framing.bos && first && append(out, t->bos_id))
         return -1;
-    if (bytes == 0)
-        return 0;
-    if (framing.eos && framing.special == SPECIAL_LITERAL && runs_into_eos(t))
-        return encode_with_eos(e, text, bytes, out);
-    if (encoder_encode(e, text, bytes, framing.special, out))
+    if (eos && framing.special == SPECIAL_LITERAL && runs_into_eos(t))
+        return encode_with_eos(e, blank, text, bytes, out);
+    if (encode_part(e, blank, text, bytes, framing.special, out))
         return -1;
-    return framing.eos ? append(out, t->eos_id) : 0;
+    return eos ? append(out, t->eos_id) : 0;
+}
+
+int encoder_document(struct encoder *e, const void *text, size_t bytes, struct framing framing,
+                     struct ids *out)
+{
+    return encoder_part(e, text, bytes, framing, true, true, out);
+}
+
+/* ---- parts -------------------------------------------------------------------------------- */
+
+/* Which bytes begin a special name or a user-defined piece; returns how many bytes of a text one
+   may take. */
+static size_t find_openings(const struct tokenizer *t, enum special special, bool opens[256])
+{
+    uint32_t ids[3] = {t->unk_id, t->bos_id, t->eos_id};
+    size_t reach = 0, n;
+    memset(opens, 0, 256 * sizeof *opens);
+    for (int i = 0; special == SPECIAL_LITERAL && i < 3; i++)
+        if (ids[i] != TOKENIZER_NONE) {
+            opens[*tokenizer_piece(t, ids[i], &n)] = true;
+            reach = n > reach ? n : reach;
+        }
+    for (uint32_t i = 0; t->user_at && i < t->user_at[256]; i++) {
+        opens[*tokenizer_bytes(t, t->user[i], &n)] = true;
+        reach = 3 * n > reach ? 3 * n : reach; /* a text may have U+2581 for a blank */
+    }
+    opens[0xE2] |= opens[' '];
+    return reach;
+}
+
+size_t encoder_cut(const struct tokenizer *t, enum special special, const void *text, size_t bytes)
+{
+    bool opens[256];
+    const uint8_t *begin = text, *end = begin + bytes, *p = end, *before;
+    size_t reach = find_openings(t, special, opens);
+    uint32_t x, y = UTF8_BAD;
+    for (; p > begin; p = before, y = x) {
+        before = p - 1;
+        while (before > begin && p - before < 4 && (*before & 0xC0) == 0x80)
+            before--;
+        const uint8_t *from = before;
+        x = next_code(&from, p);
+        if (from != p)
+            x = UTF8_BAD;
+        /* Runs of unknown characters that become one id stay together. */
+        bool known = t->byte_fallback || (bpe_char(&t->bpe, x) & CHAR_SYMBOL) < t->vocab_size;
+        if (x == UTF8_BAD || y == UTF8_BAD || !known || bpe_joins(&t->bpe, x, y))
+            continue;
+        size_t around = (size_t)(p - begin) < reach ? (size_t)(p - begin) : reach;
+        for (from = p - around; from <= p && !opens[*from];)
+            from++;
+        if (from > p)
+            return (size_t)(p - begin);
+    }
+    return 0;
 }
 
 /* ---- open and close ----------------------------------------------------------------------- */

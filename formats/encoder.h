@@ -64,4 +64,16 @@ struct framing {
 must_check int encoder_document(struct encoder *e, const void *text, size_t bytes,
                                 struct framing framing, struct ids *out);
 
+/* The same of a document in parts, cut where encoder_cut says, by any encoders of one tokenizer:
+   the ids of all parts, one behind the other, are those of the document. A document of several
+   parts has no empty one, and the last has at least ENCODER_LAST bytes. */
+#define ENCODER_LAST (3 * PIECE_MAX)
+must_check int encoder_part(struct encoder *e, const void *text, size_t bytes,
+                            struct framing framing, bool first, bool last, struct ids *out);
+
+/* The last place in text[0 .. bytes), which begins a document or a later part of it, where the
+   document may be cut; 0 when there is none. Text is UTF-8, but for bytes that each encoder will
+   have made U+FFFD. */
+size_t encoder_cut(const struct tokenizer *t, enum special special, const void *text, size_t bytes);
+
 #endif

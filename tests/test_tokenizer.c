@@ -161,6 +161,48 @@ static const char *const text_alphabet[] = {"a",      "e",          "t",
 
 #define COUNT(array) ((uint32_t)(sizeof(array) / sizeof *(array)))
 
+/* Cut wherever encoder_cut allows, a document has the same ids. Returns the number of parts. */
+static size_t check_parts(struct encoder *e, const char *text, size_t bytes, enum special special)
+{
+    struct framing framing = {true, true, special};
+    struct ids whole = {0}, parts = {0};
+    size_t count = 0, most = 1;
+    CHECK(!encoder_document(e, text, bytes, framing, &whole));
+    for (size_t at = 0, n; at < bytes || count == 0; at += n, count++) {
+        size_t left = bytes - at;
+        for (n = 0; most < left && !n; most += 1 + random_below(50))
+            n = encoder_cut(e->t, special, text + at, most);
+        n = n ? n : left;
+        most = 1 + random_below(50);
+        CHECK(!encoder_part(e, text + at, n, framing, at == 0, n == left, &parts));
+    }
+    CHECK(same_ids(&whole, &parts));
+    ids_free(&whole);
+    ids_free(&parts);
+    return count;
+}
+
+static void test_parts(struct encoder *e, const char *name)
+{
+    static const char *const more[] = {"<s>",    "</s>",   "<unk>", "the end ",
+                                       "\u2581", "\u706b", "ab",    "=="};
+    char text[1200], note[120];
+    size_t parts = 0;
+    case_begin("documents in parts");
+    for (int i = 0; i < 3000 && check_failures_here == 0; i++) {
+        size_t n = 0;
+        for (uint32_t k = random_below(60); k > 0; k--) {
+            const char *part = random_below(3) ? text_alphabet[random_below(COUNT(text_alphabet))]
+                                               : more[random_below(COUNT(more))];
+            n = append_text(text, n, part, strlen(part));
+        }
+        parts += check_parts(e, text, n, i % 2 ? SPECIAL_TEXT : SPECIAL_LITERAL);
+    }
+    CHECK(parts > 5000);
+    snprintf(note, sizeof note, "%s, %zu parts", name, parts);
+    case_end(note);
+}
+
 static void against_slow(const struct tokenizer *t, const char *name)
 {
     struct encoder e;
@@ -176,6 +218,7 @@ static void against_slow(const struct tokenizer *t, const char *name)
     check_random(&e, &s, NULL, 0, 1000, 20);
     case_end("");
     free(s.sorted);
+    test_parts(&e, name);
     encoder_close(&e);
 }
 
