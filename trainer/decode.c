@@ -3,6 +3,7 @@
 #include "device.h"
 #include "kernels.h"
 #include "mixer_parts.h"
+#include "model_block.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,7 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
         return fail("out of memory for %d layers and %d sequences", c->num_hidden_layers, batch);
     }
     for (int l = 0; l < c->num_hidden_layers; l++)
-        model_find_block(&d->ids[l], p, c, l);
+        block_find(&d->ids[l], p, c, l);
 
     struct arena counted = {0}, taken = {0};
     take_all(d, &counted);

@@ -3,6 +3,8 @@
 #include "comm.h"
 #include "device.h"
 #include "kernels.h"
+#include "model_block.h"
+#include "model_parts.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -11,79 +13,17 @@
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static int find(const struct params *p, int l, const char *name)
-{
-    char path[PARAM_NAME_BYTES];
-    snprintf(path, sizeof path, "model/h/%d/%s", l, name);
-    return params_find(p, path);
-}
-
-void model_find_block(struct block_ids *ids, const struct params *p, const struct config *c, int l)
-{
-    ids->conv_norm = find(p, l, "conv/conv_norm/kernel");
-    ids->conv_kernel = find(p, l, "conv/conv1/kernel");
-    ids->conv_bias = find(p, l, "conv/conv1/bias");
-    ids->seq_norm = find(p, l, "seq_norm/kernel");
-    ids->ffn_norm = find(p, l, "ffn_norm/kernel");
-    ids->wo = find(p, l, "seq_modeling_block/wo/kernel");
-    ids->w1 = find(p, l, "feed_forward/w1/kernel");
-    ids->w2 = find(p, l, "feed_forward/w2/kernel");
-    ids->w3 = find(p, l, "feed_forward/w3/kernel");
-    mixer_find(&ids->mixer, p, c, l);
-}
-
-/* The sizes of a mixer: the heads are those of this rank. */
-static struct ttt_shape shape_of(const struct model *m, float ttt_lr_mult)
-{
-    struct ttt_shape s = mixer_ttt_shape(&m->config, m->batch, m->seq, ttt_lr_mult);
-    s.heads /= m->params->mesh.mp;
-    return s;
-}
-
-/* Without a backward the stream is changed in place and norms share one array, as blocks share all;
-   where the backward computes them again, all but their inputs. */
-static void take_block(struct model *m, struct block_acts *a, struct arena *from)
-{
-    static const char line[] = "activations";
-    const struct config *c = &m->config;
-    struct ttt_shape s = shape_of(m, 1);
-    size_t column = sizeof(float) * (size_t)m->rows;
-    size_t wide = sizeof(real) * (size_t)m->rows * c->hidden_size;
-    size_t inner = sizeof(real) * (size_t)m->rows * m->inner;
-    bool keep = m->training;
-
-    if (a != m->acts && (!keep || m->recomputing)) {
-        *a = m->acts[0];
-        a->x = keep ? arena_take(from, line, wide) : a->x;
-        a->x_mixer = c->pre_conv ? a->x_mixer : a->x;
-        return;
-    }
-    a->x = arena_take(from, line, wide);
-    a->x_mixer = keep && c->pre_conv ? arena_take(from, line, wide) : a->x;
-    a->x_ffn = keep ? arena_take(from, line, wide) : a->x;
-    a->h_mixer = arena_take(from, line, wide);
-    a->h_ffn = keep ? arena_take(from, line, wide) : a->h_mixer;
-    a->conv_in = (keep || m->reading) && c->pre_conv ? arena_take(from, line, wide) : a->h_mixer;
-    a->w1_out = arena_take(from, line, inner);
-    a->w3_out = arena_take(from, line, inner);
-    a->gated = keep ? arena_take(from, line, inner) : a->w1_out;
-    a->rms_mixer = arena_take(from, line, column);
-    a->rms_ffn = keep ? arena_take(from, line, column) : a->rms_mixer;
-    a->rms_conv = keep && c->pre_conv ? arena_take(from, line, column) : a->rms_mixer;
-    mixer_take_acts(&a->mixer, c, &s, keep, m->reading, from);
-}
-
 static void take_all(struct model *m, struct arena *from)
 {
     const struct config *c = &m->config;
-    struct ttt_shape s = shape_of(m, 1);
+    struct ttt_shape s = model_shape(m, 1);
     size_t rows = (size_t)m->rows, width = (size_t)c->hidden_size;
     size_t chunk = (size_t)m->chunk_rows * m->vocab;
     int mp = m->params->mesh.mp;
 
     flight_take(&m->flight, m->batch, m->seq, from);
     for (int l = 0; l < c->num_hidden_layers; l++)
-        take_block(m, &m->acts[l], from);
+        block_take(m, &m->acts[l], from);
     m->x_out =
         m->training ? arena_take(from, "activations", sizeof(real) * rows * width) : m->acts[0].x;
     m->h_out = arena_take(from, "activations", sizeof(real) * rows * width);
@@ -147,7 +87,7 @@ static int shape_model(struct model *m, const struct config *c, struct params *p
 
 static size_t workspace_bytes(const struct model *m)
 {
-    struct ttt_shape s = shape_of(m, 1);
+    struct ttt_shape s = model_shape(m, 1);
     return m->training ? mixer_workspace_bytes(&m->config, &s) : 0;
 }
 
@@ -180,7 +120,7 @@ static int open_shaped(struct model *m)
     m->ln_f = params_find(p, "model/ln_f/kernel");
     m->lm_head = params_find(p, "lm_head/kernel");
     for (int l = 0; l < c->num_hidden_layers; l++)
-        model_find_block(&m->ids[l], p, c, l);
+        block_find(&m->ids[l], p, c, l);
 
     struct arena counted = {0}, taken = {0};
     take_all(m, &counted);
@@ -229,63 +169,6 @@ void model_close(struct model *m)
 
 /* ---- forward ------------------------------------------------------------------------------ */
 
-/* The stream goes on to where a part of it is added; along mp one rank alone passes it on, for the
-   ranks' streams are then added up. */
-static void pass_on(real *to, const real *from, const struct model *m)
-{
-    size_t bytes = sizeof *to * (size_t)m->rows * m->config.hidden_size;
-    if (mesh_mp_rank(&m->params->mesh))
-        device_zero(to, bytes);
-    else if (to != from)
-        device_copy(to, from, bytes);
-}
-
-/* Add up what the ranks along mp have of [rows][width]. */
-static void add_up(real *x, const struct model *m)
-{
-    size_t count = (size_t)m->rows * m->config.hidden_size;
-    if (m->params->mesh.mp > 1)
-        comm_wait(comm_all_reduce(x, count, COMM_REAL, COMM_MP));
-}
-
-static void rms_fwd(real *y, float *inv_rms, const real *x, int gain, const struct model *m)
-{
-    rmsnorm_fwd(y, inv_rms, x, param_master(m->params, gain), m->rows, m->config.hidden_size,
-                (float)m->config.rms_norm_eps);
-}
-
-/* From acts->x to x_next, the next block's or x_out; NULL: only what the backward needs. */
-static void block_fwd(struct model *m, int l, real *x_next, const struct ttt_shape *s,
-                      float *curves)
-{
-    const struct params *p = m->params;
-    const struct block_ids *w = &m->ids[l];
-    struct block_acts *a = &m->acts[l];
-    int rows = m->rows, width = m->config.hidden_size, inner = m->inner;
-    int heads_width = width / p->mesh.mp;
-
-    if (m->config.pre_conv) {
-        rms_fwd(a->conv_in, a->rms_conv, a->x, w->conv_norm, m);
-        conv_fwd(a->x_mixer, a->conv_in, param_master(p, w->conv_kernel),
-                 param_master(p, w->conv_bias), a->x, m->batch, m->seq, width);
-    }
-    rms_fwd(a->h_mixer, a->rms_mixer, a->x_mixer, w->seq_norm, m);
-    mixer_fwd(&a->mixer, a->h_mixer, &w->mixer, p, &m->config, s, curves);
-    pass_on(a->x_ffn, a->x_mixer, m);
-    matmul(a->x_ffn, a->mixer.y, param_work(p, w->wo), NN, rows, width, heads_width, 1);
-    add_up(a->x_ffn, m);
-
-    rms_fwd(a->h_ffn, a->rms_ffn, a->x_ffn, w->ffn_norm, m);
-    matmul(a->w1_out, a->h_ffn, param_work(p, w->w1), NN, rows, inner, width, 0);
-    matmul(a->w3_out, a->h_ffn, param_work(p, w->w3), NN, rows, inner, width, 0);
-    swiglu_fwd(a->gated, a->w1_out, a->w3_out, (size_t)rows * inner);
-    if (!x_next)
-        return;
-    pass_on(x_next, a->x_ffn, m);
-    matmul(x_next, a->gated, param_work(p, w->w2), NN, rows, width, inner, 1);
-    add_up(x_next, m);
-}
-
 static void read_curves(struct model *m, int l, double share, double *curves)
 {
     size_t count = 4 * (size_t)(m->seq / m->config.mini_batch_size);
@@ -301,14 +184,14 @@ static void read_curves(struct model *m, int l, double share, double *curves)
 static void forward(struct model *m, float ttt_lr_mult, double share, double *curves)
 {
     const struct params *p = m->params;
-    struct ttt_shape s = shape_of(m, ttt_lr_mult);
+    struct ttt_shape s = model_shape(m, ttt_lr_mult);
     int layers = m->config.num_hidden_layers;
     if (!m->curves)
         curves = NULL;
 
     embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->flight.input, m->rows,
                   m->config.hidden_size);
-    add_up(m->acts[0].x, m);
+    model_add_up(m->acts[0].x, m);
     for (int l = 0; l < layers; l++) {
         shard_forward(&m->shard, l);
         block_fwd(m, l, l + 1 < layers ? m->acts[l + 1].x : m->x_out, &s,
@@ -316,7 +199,7 @@ static void forward(struct model *m, float ttt_lr_mult, double share, double *cu
         if (curves)
             read_curves(m, l, share, curves);
     }
-    rms_fwd(m->h_out, m->rms_out, m->x_out, m->ln_f, m);
+    model_rms_fwd(m->h_out, m->rms_out, m->x_out, m->ln_f, m);
 }
 
 /* logits [count][vocab] of rows first.. */
@@ -346,47 +229,6 @@ static void head_bwd(struct model *m, int first, int count)
     } else {
         matmul(dh, m->dlogits, param_work(p, m->lm_head), NT, count, width, vocab, 0);
         matmul_f32(param_grad(p, m->lm_head), h, m->dlogits, TN, width, vocab, count, 1);
-    }
-}
-
-/* dx += the gradient through a norm. */
-static void rms_bwd(struct model *m, const real *dy, const real *x, const float *inv_rms, int gain)
-{
-    rmsnorm_bwd(m->dx, param_grad(m->params, gain), dy, x, inv_rms, param_master(m->params, gain),
-                m->rows, m->config.hidden_size);
-}
-
-/* dx becomes, from the gradient of the block's output, that of its input. */
-static void block_bwd(struct model *m, int l, const struct ttt_shape *s)
-{
-    struct params *p = m->params;
-    const struct block_ids *w = &m->ids[l];
-    struct block_acts *a = &m->acts[l];
-    int rows = m->rows, width = m->config.hidden_size, inner = m->inner;
-    int heads_width = width / p->mesh.mp;
-    size_t count = (size_t)rows * inner;
-
-    /* gated, w1_out and w3_out become their own gradients once they have served. */
-    matmul_f32(param_grad(p, w->w2), a->gated, m->dx, TN, inner, width, rows, 1);
-    matmul(a->gated, m->dx, param_work(p, w->w2), NT, rows, inner, width, 0);
-    swiglu_bwd(a->w1_out, a->w3_out, a->gated, a->w1_out, a->w3_out, count);
-    matmul(m->dh, a->w1_out, param_work(p, w->w1), NT, rows, width, inner, 0);
-    matmul(m->dh, a->w3_out, param_work(p, w->w3), NT, rows, width, inner, 1);
-    matmul_f32(param_grad(p, w->w1), a->h_ffn, a->w1_out, TN, width, inner, rows, 1);
-    matmul_f32(param_grad(p, w->w3), a->h_ffn, a->w3_out, TN, width, inner, rows, 1);
-    add_up(m->dh, m);
-    rms_bwd(m, m->dh, a->x_ffn, a->rms_ffn, w->ffn_norm);
-
-    matmul(m->dy, m->dx, param_work(p, w->wo), NT, rows, heads_width, width, 0);
-    matmul_f32(param_grad(p, w->wo), a->mixer.y, m->dx, TN, heads_width, width, rows, 1);
-    mixer_bwd(m->dh, m->dy, a->h_mixer, &a->mixer, &m->mixer, &w->mixer, p, &m->config, s);
-    add_up(m->dh, m);
-    rms_bwd(m, m->dh, a->x_mixer, a->rms_mixer, w->seq_norm);
-
-    if (m->config.pre_conv) {
-        conv_bwd(m->dh, param_grad(p, w->conv_kernel), param_grad(p, w->conv_bias), m->dx,
-                 a->conv_in, param_master(p, w->conv_kernel), false, m->batch, m->seq, width);
-        rms_bwd(m, m->dh, a->x, a->rms_conv, w->conv_norm);
     }
 }
 
@@ -431,19 +273,19 @@ static void head_loss(struct model *m, bool backward)
             head_bwd(m, first, count);
     }
     if (backward)
-        add_up(m->dh, m);
+        model_add_up(m->dh, m);
 }
 
 /* Every op of a micro-batch after its tokens have arrived. A loss that is not finite spoils the
    gradient, so that the update is left out; other ranks are told otherwise. */
 static void train_ops(struct model *m, float ttt_lr_mult, double share, double *curves)
 {
-    struct ttt_shape s = shape_of(m, ttt_lr_mult);
+    struct ttt_shape s = model_shape(m, ttt_lr_mult);
     shard_begin(&m->shard, true);
     forward(m, ttt_lr_mult, share, curves);
     head_loss(m, true);
     device_zero(m->dx, sizeof *m->dx * (size_t)m->rows * m->config.hidden_size);
-    rms_bwd(m, m->dh, m->x_out, m->rms_out, m->ln_f);
+    model_rms_bwd(m, m->dh, m->x_out, m->rms_out, m->ln_f);
     shard_gradients(&m->shard, m->config.num_hidden_layers + 1, m->last);
     for (int l = m->config.num_hidden_layers - 1; l >= 0; l--) {
         shard_backward(&m->shard, l);
@@ -553,7 +395,7 @@ int model_read(struct model *m, const int32_t *ids, int batch, int seq,
     part.batch = batch;
     part.seq = seq;
     part.rows = batch * seq;
-    struct ttt_shape s = shape_of(&part, 1);
+    struct ttt_shape s = model_shape(&part, 1);
 
     device_put(m->flight.input, ids, sizeof *ids * (size_t)part.rows);
     embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->flight.input, part.rows,

@@ -67,9 +67,6 @@ struct model {
     struct device_recording training_ops, scoring_ops;
 };
 
-/* Find the parameters of block l. */
-void model_find_block(struct block_ids *ids, const struct params *p, const struct config *c, int l);
-
 /* Add to a plan everything that params_alloc and model_open will take; p is listed. -1 with why()
    when the configuration cannot run or a micro-batch of this size cannot be counted. */
 must_check int model_plan(struct plan *plan, const struct config *c, struct params *p, int batch,
