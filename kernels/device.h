@@ -24,6 +24,10 @@ void device_close(void);
 /* "cpu" or "cuda": the name of the build's backend. Needs no device_open. */
 const char *device_kind(void);
 
+/* Whether the device's arrays are plain memory of the host, which any thread may read as it stands
+   once the ops queued have run. Needs no device_open. */
+bool device_is_host(void);
+
 /* One line for people: processor or GPU, threads, matrix library and its core type. */
 const char *device_describe(void);
 

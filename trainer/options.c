@@ -122,8 +122,8 @@ static struct flag table[] = {
     {FLAG_INT, .name = "save_milestone_freq", .value = &o.save_milestone_freq, .operand = "STEPS",
      .help = "write one that stays, and TTT statistics to metrics.jsonl; 0: none"},
     {FLAG_ON, .name = "save_in_background", .value = &o.save_in_background,
-     .help = "write checkpoints while training goes on, from a snapshot in memory;\n"
-             "--no-save_in_background waits and needs no memory"},
+     .help = "write checkpoints while training goes on: on a GPU from a snapshot in memory,\n"
+             "on a CPU up to the next update; --no-save_in_background waits"},
     {FLAG_ON, .name = "tensorboard", .value = &o.tensorboard,
      .help = "write TensorBoard's event files into the run's directory, too"},
     {FLAG_TEXT, .name = "metrics_textfile", .value = &o.metrics_textfile, .operand = "FILE",

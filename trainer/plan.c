@@ -30,7 +30,7 @@ void plan_add_host(struct plan *p, const char *name, size_t bytes)
 {
     struct plan_line *line = line_of(p, name);
     line->bytes += bytes;
-    line->host = strcmp(device_kind(), "cpu") != 0;
+    line->host = !device_is_host();
 }
 
 size_t plan_total(const struct plan *p)

@@ -245,6 +245,7 @@ static int compute(struct run *r, float mult, struct score *score, double *norm,
     if (curves && sum_curves(r))
         return -1;
     optim_measure(&r->optim, &r->params);
+    saver_hold(&r->saver);
     optim_step(&r->optim, &r->params, r->step);
     if (is_alone(r))
         read_ahead(r);

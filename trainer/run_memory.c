@@ -125,12 +125,12 @@ static int choose_micro_batch(struct run *r, struct plan *plan, size_t free_byte
     return r->micro_batch > 1 ? 0 : choose_recompute(r, plan, free_bytes);
 }
 
-int run_plan(struct run *r, struct plan *plan, size_t free_bytes, bool *with_snapshot)
+int run_plan(struct run *r, struct plan *plan, size_t free_bytes, bool *in_background)
 {
     r->micro_batch = (int)r->options->micro_batch;
     if (r->micro_batch ? choose_recompute(r, plan, free_bytes)
                        : choose_micro_batch(r, plan, free_bytes))
         return -1;
-    *with_snapshot = plan_snapshot(r, plan, free_bytes);
+    *in_background = plan_snapshot(r, plan, free_bytes);
     return 0;
 }

@@ -138,26 +138,30 @@ static int open_model(struct run *r)
 enum { SPARE_BYTES = 1 << 20 };
 
 /* Tell the plan, refuse a run that does not fit, and take what it needs. */
-static int check_memory(struct run *r, bool *with_snapshot)
+static int check_memory(struct run *r, bool *in_background)
 {
     const struct options *o = r->options;
     struct plan plan;
     size_t free_bytes = device_free_bytes();
     char parameters[16];
-    if (run_plan(r, &plan, free_bytes, with_snapshot))
+    if (run_plan(r, &plan, free_bytes, in_background))
         return -1;
     say("%s: %s, %d layers, %s parameters; memory:", o->model.load_model_config,
         mixer_name(r->config.seq_modeling_block), r->config.num_hidden_layers,
         human(parameters, (double)r->params.total));
     if (!quiet)
         plan_write(&plan, free_bytes, stderr);
-    if (plan_check(&plan, free_bytes, "a smaller --micro_batch or --seq_length needs less"))
+    if (plan_check(&plan, free_bytes,
+                   o->eval_mode || config_recomputes_blocks(&r->config)
+                       ? "a smaller --micro_batch or --seq_length needs less"
+                       : "--recompute_blocks=on, or a smaller --micro_batch or --seq_length, needs "
+                         "less"))
         return -1;
     if (!device_take(plan_total(&plan) + (size_t)SPARE_BYTES))
         return fail("the device does not give the %.0f MiB that the run needs in one piece, though "
                     "%.0f MiB are free: --micro_batch=auto, or a smaller number, takes less",
                     (double)plan_total(&plan) / (1 << 20), (double)free_bytes / (1 << 20));
-    if (!*with_snapshot && o->save_in_background && !o->eval_mode)
+    if (!*in_background && o->save_in_background && !o->eval_mode)
         say("a snapshot does not fit as well: training waits while checkpoints are written");
     return 0;
 }
@@ -300,11 +304,11 @@ static int open_all(struct run *r, struct resume *from)
         run_is_first(r) ? rundir_open : rundir_name;
     if (!o->eval_mode && open_dir(&r->dir, o->exp_dir, o->exp_name))
         return -1;
-    bool with_snapshot;
+    bool in_background;
     if (open_splits(r) || run_agree_data(r) ||
         resume_find(from, o, o->eval_mode ? NULL : &r->dir) || run_agree_begin(r, from->step_dir) ||
-        run_join(r) || check_memory(r, &with_snapshot) || open_data(r) || open_model(r) ||
-        saver_open(&r->saver, with_snapshot, &r->params, &r->dir, &r->metrics) || begin(r, from))
+        run_join(r) || check_memory(r, &in_background) || open_data(r) || open_model(r) ||
+        saver_open(&r->saver, in_background, &r->params, &r->dir, &r->metrics) || begin(r, from))
         return -1;
     r->began_s = now_s() - (r->step ? from->state.elapsed_s : 0);
     return o->eval_mode || !run_is_first(r) ? 0 : open_directory(r);
@@ -346,9 +350,9 @@ int run_print(const struct options *o)
     struct run r = {.options = o};
     struct plan plan;
     size_t free_bytes = device_free_bytes();
-    bool with_snapshot;
+    bool in_background;
     int status = find_data_and_model(&r) || open_splits(&r) ||
-                         run_plan(&r, &plan, free_bytes, &with_snapshot)
+                         run_plan(&r, &plan, free_bytes, &in_background)
                      ? -1
                      : 0;
     if (!status) {

@@ -1,4 +1,4 @@
-/* saver.c -- checkpoints written by a thread, from a snapshot, while the next steps run. */
+/* saver.c -- checkpoints written by a thread while the next steps run. */
 #include "saver.h"
 #include "device.h"
 
@@ -16,14 +16,19 @@ static size_t snapshot_bytes(const struct params *p, bool has_mean)
 
 void saver_plan(struct plan *plan, const struct params *p, bool has_mean)
 {
-    plan_add_host(plan, "snapshot for checkpoints", snapshot_bytes(p, has_mean));
+    if (!device_is_host())
+        plan_add_host(plan, "snapshot for checkpoints", snapshot_bytes(p, has_mean));
 }
 
-int saver_open(struct saver *s, bool with_snapshot, const struct params *p,
+int saver_open(struct saver *s, bool in_background, const struct params *p,
                const struct rundir *dir, const struct metrics *metrics)
 {
     *s = (struct saver){.params = p, .dir = dir, .metrics = metrics};
-    if (!with_snapshot)
+    if (!in_background)
+        return 0;
+    s->source = *p;
+    s->source.on_host = true;
+    if (device_is_host())
         return 0;
     size_t bytes = snapshot_bytes(p, p->mean);
     float *arrays = malloc(bytes);
@@ -31,14 +36,13 @@ int saver_open(struct saver *s, bool with_snapshot, const struct params *p,
         return fail("out of memory: a snapshot for checkpoints takes %zu MiB; "
                     "--no-save_in_background does without",
                     bytes >> 20);
-    s->snapshot = *p;
-    s->snapshot.on_host = true;
-    s->snapshot.master = arrays;
-    s->snapshot.m = arrays + p->floats;
-    s->snapshot.v = arrays + 2 * p->floats;
-    s->snapshot.mean = p->mean ? arrays + 3 * p->floats : NULL;
-    s->snapshot.grad = NULL;
-    s->snapshot.work = NULL;
+    s->snapshot = arrays;
+    s->source.master = arrays;
+    s->source.m = arrays + p->floats;
+    s->source.v = arrays + 2 * p->floats;
+    s->source.mean = p->mean ? arrays + 3 * p->floats : NULL;
+    s->source.grad = NULL;
+    s->source.work = NULL;
     return 0;
 }
 
@@ -48,7 +52,7 @@ void saver_close(struct saver *s)
     if (s->begun)
         (void)!saver_end(s, &whole);
     state_close(&s->state);
-    free(s->snapshot.master);
+    free(s->snapshot);
     *s = (struct saver){0};
 }
 
@@ -56,11 +60,11 @@ static void take_snapshot(struct saver *s)
 {
     const struct params *from = s->params;
     size_t bytes = from->floats * sizeof(float);
-    device_get(s->snapshot.master, from->master, bytes);
-    device_get(s->snapshot.m, from->m, bytes);
-    device_get(s->snapshot.v, from->v, bytes);
+    device_get(s->source.master, from->master, bytes);
+    device_get(s->source.m, from->m, bytes);
+    device_get(s->source.v, from->v, bytes);
     if (from->mean)
-        device_get(s->snapshot.mean, from->mean, bytes);
+        device_get(s->source.mean, from->mean, bytes);
 }
 
 static void write_checkpoint(struct saver *s, const struct params *p)
@@ -94,10 +98,10 @@ int saver_publish(struct saver *s, const struct state_files *files)
                : 0;
 }
 
-static void *write_from_snapshot(void *saver)
+static void *write_from_source(void *saver)
 {
     struct saver *s = saver;
-    write_checkpoint(s, &s->snapshot);
+    write_checkpoint(s, &s->source);
     s->ended = true;
     return NULL;
 }
@@ -108,7 +112,7 @@ static bool start_thread(struct saver *s)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = !pthread_create(&s->thread, NULL, write_from_snapshot, s);
+    bool started = !pthread_create(&s->thread, NULL, write_from_source, s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
 }
@@ -122,14 +126,27 @@ void saver_begin(struct saver *s, struct state *state)
     s->begun = true;
     s->ended = false;
     s->threaded = false;
-    if (s->snapshot.master) {
+    if (s->snapshot)
         take_snapshot(s);
+    if (s->source.master)
         s->threaded = start_thread(s);
-    }
     if (!s->threaded) {
         write_checkpoint(s, s->params);
         s->ended = true;
     }
+}
+
+static void join(struct saver *s)
+{
+    if (s->threaded)
+        pthread_join(s->thread, NULL);
+    s->threaded = false;
+}
+
+void saver_hold(struct saver *s)
+{
+    if (!s->snapshot)
+        join(s);
 }
 
 bool saver_is_ready(const struct saver *s)
@@ -140,8 +157,7 @@ bool saver_is_ready(const struct saver *s)
 int saver_end(struct saver *s, bool *whole)
 {
     assert(s->begun);
-    if (s->threaded)
-        pthread_join(s->thread, NULL);
+    join(s);
     s->begun = false;
     if (mesh_ranks(&s->params->mesh) == 1) /* else it is yet to be published */
         state_close(&s->state);

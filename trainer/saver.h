@@ -1,6 +1,9 @@
-/* saver.h -- checkpoints written by a thread, from a snapshot, while the next steps run.
+/* saver.h -- checkpoints written by a thread while the next steps run.
 
-   Where a snapshot is not wanted or does not fit, the same happens before the run goes on. */
+   From a snapshot; where the device is the host, from the parameters and moments themselves, which
+   stay as they are up to the next update: that one waits (saver_hold), and no second copy is there.
+   Where no thread is wanted or a snapshot does not fit, all of it happens before the run goes on.
+ */
 #ifndef SAVER_H
 #define SAVER_H
 
@@ -18,8 +21,9 @@ struct saver {
     const struct params *params; /* borrowed, as are the next two */
     const struct rundir *dir;
     const struct metrics *metrics;
-    struct params snapshot; /* arrays on the host, owned; the list is params's. Empty: none */
-    struct state state;     /* of the checkpoint being written, owned */
+    struct params source; /* arrays that the thread reads; the list is params's. Empty: no thread */
+    float *snapshot;      /* source's, owned; NULL: they are params's own */
+    struct state state;   /* of the checkpoint being written, owned */
     pthread_t thread;
     bool begun, threaded; /* begun: saver_begin without its saver_end */
     atomic_bool ended;    /* the thread has nothing left to do */
@@ -29,12 +33,13 @@ struct saver {
     struct state_files files; /* of many ranks, those that this one has written */
 };
 
-/* Add to a plan what saver_open will take for a snapshot; has_mean: p will have one. */
+/* Add to a plan what saver_open will take for a snapshot, if it takes one; has_mean: p will have
+   one. */
 void saver_plan(struct plan *plan, const struct params *p, bool has_mean);
 
 /* p is allocated for training. -1 with why() when there is no memory for the snapshot; it is not
    touched, and so takes no memory, before the first checkpoint. */
-must_check int saver_open(struct saver *s, bool with_snapshot, const struct params *p,
+must_check int saver_open(struct saver *s, bool in_background, const struct params *p,
                           const struct rundir *dir, const struct metrics *metrics);
 /* Waits for what is being written. Harmless when closed. */
 void saver_close(struct saver *s);
@@ -43,6 +48,9 @@ void saver_close(struct saver *s);
    step_N, `latest`, and then the rolling one before removed. `state` is taken over. Troubles are
    told by saver_end. */
 void saver_begin(struct saver *s, struct state *state);
+
+/* Before p's arrays change: wait until the checkpoint under way has read them. */
+void saver_hold(struct saver *s);
 
 /* Whether saver_end would not have to wait for one that is under way. */
 bool saver_is_ready(const struct saver *s);

@@ -104,6 +104,11 @@ const char *device_kind(void)
     return "cpu";
 }
 
+bool device_is_host(void)
+{
+    return true;
+}
+
 const char *device_describe(void)
 {
     return description;

@@ -124,6 +124,11 @@ const char *device_kind(void)
     return "cuda";
 }
 
+bool device_is_host(void)
+{
+    return false;
+}
+
 const char *device_describe(void)
 {
     static char line[400];
