@@ -128,15 +128,15 @@ static uint32_t unit(const uint8_t *hex)
     return v;
 }
 
-size_t jsonl_decode(uint8_t *out, const uint8_t *raw, size_t bytes, size_t *half)
+size_t jsonl_decode(uint8_t *out, const uint8_t *raw, size_t bytes, struct jsonl_half *half)
 {
     const uint8_t *p = raw, *end = raw + bytes;
     uint8_t *to = out;
     if (half)
-        *half = SIZE_MAX;
+        *half = (struct jsonl_half){.at = SIZE_MAX};
     while (p < end) {
         const uint8_t *stop = json_plain_end(p, end);
-        memcpy(to, p, (size_t)(stop - p));
+        memmove(to, p, (size_t)(stop - p));
         to += stop - p;
         if (stop == end)
             break;
@@ -157,8 +157,10 @@ size_t jsonl_decode(uint8_t *out, const uint8_t *raw, size_t bytes, size_t *half
             }
         }
         if (code >= 0xd800 && code < 0xe000) {
-            if (half && *half == SIZE_MAX)
-                *half = (size_t)(stop - raw);
+            if (half && half->at == SIZE_MAX) {
+                half->at = (size_t)(stop - raw);
+                memcpy(half->spelled, stop + 2, 4);
+            }
             code = 0xfffd;
         }
         to += utf8_put(code, to);

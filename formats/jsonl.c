@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BUFFER = 1 << 18, LONG_BYTES = 64 << 20 /* from here on it grows by quarters */ };
+enum {
+    FIRST_BUFFER = 1 << 18,
+    KEEP_BYTES = 4 << 20,
+    LONG_BYTES = 64 << 20, /* from here on it grows by quarters */
+};
 
 int jsonl_key_give(struct jsonl_key *key, const char *path)
 {
@@ -52,19 +56,18 @@ int jsonl_open(struct jsonl *j, struct byte_source source, struct jsonl_key *key
     return jsonl_resume(j, source, key, &(struct jsonl_stand){.now = {.line = 1}});
 }
 
-uint8_t *jsonl_buffer_take(struct jsonl *j, size_t *room)
+void jsonl_trim(struct jsonl *j)
 {
     size_t left = j->end - j->at, cap = left < FIRST_BUFFER ? FIRST_BUFFER : left;
-    uint8_t *given = j->buf, *fresh = malloc(cap);
+    uint8_t *fresh = j->cap > KEEP_BYTES ? malloc(cap) : NULL;
     if (!fresh)
-        return NULL;
+        return;
     memcpy(fresh, j->buf + j->at, left);
-    *room = j->cap;
+    free(j->buf);
     j->buf = fresh;
     j->cap = cap;
     j->at = 0;
     j->end = left;
-    return given;
 }
 
 void jsonl_close(struct jsonl *j)

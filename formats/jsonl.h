@@ -111,13 +111,18 @@ void jsonl_close(struct jsonl *j); /* harmless when closed */
    the source cuts its bytes. */
 must_check int jsonl_next(struct jsonl *j, struct jsonl_text *text, struct jsonl_fault *fault);
 
-/* Give the buffer away that holds the text of the last record, *room bytes to be freed by the
-   caller, so that a long text is not copied. NULL when memory is out; then nothing has changed. */
-uint8_t *jsonl_buffer_take(struct jsonl *j, size_t *room);
+/* Give back the memory that only a long record has needed. Its text is gone then. */
+void jsonl_trim(struct jsonl *j);
+
+/* The first half of a surrogate pair in a text. */
+struct jsonl_half {
+    size_t at;       /* of its backslash; SIZE_MAX: there is none */
+    char spelled[5]; /* its four digits */
+};
 
 /* Undo the escapes of a text that jsonl_next returned: out [bytes] receives UTF-8 and the number of
-   its bytes is returned, never more than `bytes`. A half surrogate pair becomes U+FFFD, and *half
-   (if not NULL) the position in raw of the first one, else SIZE_MAX. out may not overlap raw. */
-size_t jsonl_decode(uint8_t *out, const uint8_t *raw, size_t bytes, size_t *half);
+   its bytes is returned, never more than `bytes`. A half surrogate pair becomes U+FFFD, and *half,
+   if not NULL, is the first one. out may be raw itself. */
+size_t jsonl_decode(uint8_t *out, const uint8_t *raw, size_t bytes, struct jsonl_half *half);
 
 #endif

@@ -54,15 +54,15 @@ static void append(struct transcript *t, const void *data, size_t bytes)
 static void note_text(struct transcript *t, const struct jsonl_text *text)
 {
     uint8_t *plain = malloc(text->bytes + 1);
-    size_t half = SIZE_MAX, n = text->bytes;
+    struct jsonl_half half = {.at = SIZE_MAX};
+    size_t n = text->bytes;
+    memcpy(plain, text->raw, n);
     if (text->escaped)
-        n = jsonl_decode(plain, text->raw, text->bytes, &half);
-    else
-        memcpy(plain, text->raw, n);
+        n = jsonl_decode(plain, plain, text->bytes, &half);
     CHECK(n <= text->bytes);
     for (size_t i = 0; i < n; i++)
         append(t, plain[i] == '\n' ? "/" : (char *)plain + i, 1);
-    append(t, half == SIZE_MAX ? "\n" : " (half)\n", half == SIZE_MAX ? 1 : 8);
+    append(t, half.at == SIZE_MAX ? "\n" : " (half)\n", half.at == SIZE_MAX ? 1 : 8);
     t->texts++;
     free(plain);
 }

@@ -25,6 +25,7 @@ void documents_clear(struct documents *d)
         ids_free(&d->ids);
     d->count = d->raw_bytes = d->fault_count = d->ids.count = d->names_bytes = 0;
     d->failure[0] = 0;
+    d->inside = false;
 }
 
 void documents_free(struct documents *d)
@@ -60,14 +61,6 @@ uint8_t *documents_raw(struct documents *d, size_t bytes)
         return d->raw + d->raw_bytes;
     fail("out of memory for a document of more than %zu bytes", bytes);
     return NULL;
-}
-
-void documents_take(struct documents *d, uint8_t *raw, size_t bytes, size_t room)
-{
-    free(d->raw);
-    d->raw = raw;
-    d->raw_bytes = bytes;
-    d->raw_room = room;
 }
 
 struct document *documents_add(struct documents *d)
@@ -113,12 +106,12 @@ void scratch_free(struct scratch *s)
 
 /* ---- encoding ----------------------------------------------------------------------------- */
 
-/* The place of raw[at]. In JSON a text has no raw LF, so this counts a plain file's lines. */
-static struct jsonl_place place_of(const struct document *doc, const uint8_t *raw, size_t at)
+/* In JSON a text has no raw LF, so this counts a plain file's lines. */
+struct jsonl_place text_place(struct jsonl_place begin, const uint8_t *text, size_t at)
 {
-    struct jsonl_place place = {.line = doc->place.line, .offset = doc->place.offset + at};
-    const uint8_t *end = raw + at;
-    for (const uint8_t *p = raw; (p = memchr(p, '\n', (size_t)(end - p))); p++)
+    struct jsonl_place place = {.line = begin.line, .offset = begin.offset + at};
+    const uint8_t *end = text + at;
+    for (const uint8_t *p = text; (p = memchr(p, '\n', (size_t)(end - p))); p++)
         place.line++;
     return place;
 }
@@ -161,6 +154,19 @@ static size_t mend(uint8_t *out, const uint8_t *text, size_t bytes)
     }
 }
 
+bool text_faulty(size_t bad, uint8_t value, const struct jsonl_half *half, size_t *at,
+                 char reason[80])
+{
+    *at = bad < half->at ? bad : half->at;
+    if (*at == SIZE_MAX)
+        return false;
+    if (*at == bad)
+        snprintf(reason, 80, "invalid UTF-8: byte 0x%02x", value);
+    else
+        snprintf(reason, 80, "\\u%s is half of a surrogate pair", half->spelled);
+    return true;
+}
+
 /* Bring doc's text into shape: *text and *bytes. 1: it is good, or mended; 0: it is left out; -1.*/
 static int prepare(struct documents *d, struct document *doc, struct scratch *s,
                    enum on_error on_error, const uint8_t **text, size_t *bytes)
@@ -168,7 +174,9 @@ static int prepare(struct documents *d, struct document *doc, struct scratch *s,
     const uint8_t *raw = d->raw + doc->at;
     *text = raw;
     *bytes = doc->bytes;
-    size_t bad, half = SIZE_MAX;
+    size_t bad = SIZE_MAX, at;
+    char reason[80];
+    struct jsonl_half half = {.at = SIZE_MAX};
     bool valid = utf8_valid(raw, doc->bytes, &bad);
     bool rewrite = doc->escaped || (!valid && on_error == ON_ERROR_REPLACE);
     if (rewrite && !grow(&s->text, &s->text_room, valid ? doc->bytes : 4 * doc->bytes, 1))
@@ -179,25 +187,12 @@ static int prepare(struct documents *d, struct document *doc, struct scratch *s,
         *bytes = jsonl_decode(plain, raw, doc->bytes, &half);
         *text = plain;
     }
-    if (valid && half == SIZE_MAX) {
-        if (doc->escaped && d->count == 1 && d->raw_room > LONG_BYTES) {
-            free(d->raw); /* a long document is not held twice */
-            d->raw = NULL;
-            d->raw_room = 0;
-        }
-        return 1;
+    if (!doc->judged && text_faulty(bad, valid ? 0 : raw[bad], &half, &at, reason)) {
+        if (documents_fault(d, doc, text_place(doc->place, raw, at), reason))
+            return -1;
+        if (on_error != ON_ERROR_REPLACE)
+            return 0;
     }
-    char reason[80];
-    bool bad_first = !valid && bad < half;
-    if (bad_first)
-        snprintf(reason, sizeof reason, "invalid UTF-8: byte 0x%02x", raw[bad]);
-    else
-        snprintf(reason, sizeof reason, "\\u%.4s is half of a surrogate pair",
-                 (const char *)raw + half + 2);
-    if (documents_fault(d, doc, place_of(doc, raw, bad_first ? bad : half), reason))
-        return -1;
-    if (on_error != ON_ERROR_REPLACE)
-        return 0;
     if (!valid) {
         *bytes = mend(s->text, *text, *bytes);
         *text = s->text;
@@ -216,7 +211,8 @@ void documents_encode(struct documents *d, struct scratch *s, struct framing fra
         size_t bytes, before = d->ids.count;
         int got = prepare(d, doc, s, on_error, &text, &bytes);
         if (got == 1)
-            got = encoder_document(&s->encoder, text, bytes, framing, &d->ids);
+            got = encoder_part(&s->encoder, text, bytes, framing, !doc->continued, !doc->continues,
+                               &d->ids);
         else if (got == 0)
             doc->broken = true;
         if (got < 0) {

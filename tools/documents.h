@@ -13,6 +13,8 @@ struct document {
     struct jsonl_place place;  /* of its text */
     size_t at, bytes;          /* its raw text in the run's */
     bool escaped;              /* JSON escapes are to be undone */
+    bool judged;               /* known to be good, or to be mended: its fault is noted */
+    bool continued, continues; /* a part of it came before, another comes after */
     bool broken;               /* no text: its fault says why */
     size_t fault;              /* number + 1 in the run's faults; 0: none */
     size_t ids;                /* how many it became; 0 when it is left out */
@@ -39,6 +41,7 @@ struct documents {
     size_t names_bytes, names_room;
     uint64_t stored_bytes; /* of the inputs' files read up to the last document */
     struct stand after;    /* behind the last document */
+    bool inside;           /* in a document of which more parts come: there is no state to save */
     char failure[1024];    /* not "": the work on it failed for all */
 };
 
@@ -48,8 +51,6 @@ void documents_free(struct documents *d);
 
 /* Room for `bytes` more raw bytes; where they go, or NULL with why(). */
 uint8_t *documents_raw(struct documents *d, size_t bytes);
-/* Let `raw`, an allocation of `room` bytes, be the raw bytes of a run that has none yet. */
-void documents_take(struct documents *d, uint8_t *raw, size_t bytes, size_t room);
 /* A new document at the end of raw, all else zero; NULL with why(). */
 struct document *documents_add(struct documents *d);
 /* Keep a stream's name, for the documents that follow; -1 when memory is out. */
@@ -65,6 +66,13 @@ must_check int documents_fault(struct documents *d, struct document *doc, struct
 
 /* What becomes of a document with a fault. */
 enum on_error { ON_ERROR_FAIL, ON_ERROR_SKIP, ON_ERROR_REPLACE };
+
+/* What is wrong with a text: its spelling has the bad byte of that value at `bad` (SIZE_MAX: none),
+   and half a surrogate pair. False: nothing; else *at in the spelling, and the reason. */
+bool text_faulty(size_t bad, uint8_t value, const struct jsonl_half *half, size_t *at,
+                 char reason[80]);
+/* The place of text[at], where text[0] stands at `begin`. */
+struct jsonl_place text_place(struct jsonl_place begin, const uint8_t *text, size_t at);
 
 /* One per thread. Start from {0} and open the encoder. */
 struct scratch {

@@ -196,6 +196,16 @@ static int report_fault(struct job *job, const struct documents *run, const stru
     return 0;
 }
 
+/* The ids of a document, or of a part of it. */
+static int put(struct job *job, const struct document *doc, const uint32_t *ids)
+{
+    if (!doc->continued && tok_writer_begin(&job->tok))
+        return -1;
+    if (tok_writer_append(&job->tok, ids, doc->ids))
+        return -1;
+    return doc->continues ? 0 : tok_writer_end(&job->tok);
+}
+
 static int drain(void *self, void *item)
 {
     struct job *job = self;
@@ -207,7 +217,7 @@ static int drain(void *self, void *item)
             return -1;
         if (run->failure[0] && at == run->ids.count && !doc->ids && !doc->broken)
             break;
-        if (job->out && !doc->broken && tok_writer_put(&job->tok, run->ids.id + at, doc->ids))
+        if (job->out && !doc->broken && put(job, doc, run->ids.id + at))
             return -1;
         at += doc->ids;
     }
@@ -216,6 +226,8 @@ static int drain(void *self, void *item)
     tally_add(&job->tally, run);
     progress_to(&job->progress, run->stored_bytes);
     bool due = now_s() - job->saved_s >= job->save_every_s;
+    if (run->inside)
+        return 0;
     if (job->resumable && (stopped_by || due) && save(job, run))
         return -1;
     return stopped_by ? fail(JOB_STOPPED) : 0;

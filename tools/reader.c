@@ -3,9 +3,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { RUN_BYTES = 1 << 18, RUN_DOCUMENTS = 1 << 12, PIECE_BYTES = 1 << 16, LONG_BYTES = 16 << 20 };
+enum { RUN_BYTES = 1 << 18, RUN_DOCUMENTS = 1 << 12, PIECE_BYTES = 1 << 16, LONG_BYTES = 4 << 20 };
 
 static const struct jsonl_stand fresh = {.now = {.line = 1}};
 
@@ -15,6 +16,9 @@ static void end_stream(struct reader *r)
 {
     jsonl_close(&r->jsonl);
     prose_close(&r->prose);
+    free(r->whole);
+    r->whole = NULL;
+    r->rest = (struct long_text){0};
     r->reads = READS_NOTHING;
     r->named = NULL;
 }
@@ -135,53 +139,6 @@ static struct document *add(struct reader *r, struct documents *run)
     return doc;
 }
 
-/* A whole stream is one document. A byte order mark is not a part of it. */
-static int read_text(struct reader *r, struct documents *run)
-{
-    struct document *doc = add(r, run);
-    if (!doc)
-        return -1;
-    for (;;) {
-        uint8_t *to = documents_raw(run, PIECE_BYTES);
-        long n = to ? input_read(&r->input, to, PIECE_BYTES) : -1;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        run->raw_bytes += (size_t)n;
-        if (r->most && run->raw_bytes - doc->at > r->most)
-            return fail("%s: has more than %zu bytes; allow it more memory", r->input.name,
-                        r->most);
-    }
-    doc->record.line = doc->place.line = 1;
-    doc->bytes = run->raw_bytes - doc->at;
-    if (doc->bytes >= 3 && !memcmp(run->raw + doc->at, "\xef\xbb\xbf", 3)) {
-        doc->at += 3;
-        doc->bytes -= 3;
-        doc->place.offset = 3;
-    }
-    return 0;
-}
-
-/* A long text of the last record, alone in the run, without a copy. */
-static struct document *add_long(struct reader *r, struct documents *run, const uint8_t *text,
-                                 size_t bytes)
-{
-    const uint8_t *before = r->jsonl.buf;
-    size_t room, at = (size_t)(text - before);
-    uint8_t *buffer = jsonl_buffer_take(&r->jsonl, &room);
-    if (!buffer) {
-        fail("out of memory");
-        return NULL;
-    }
-    documents_take(run, buffer, at, room);
-    struct document *doc = add(r, run);
-    if (doc)
-        doc->bytes = bytes;
-    run->raw_bytes += bytes;
-    return doc;
-}
-
 static struct document *add_text(struct reader *r, struct documents *run, const uint8_t *text,
                                  size_t bytes)
 {
@@ -196,6 +153,123 @@ static struct document *add_text(struct reader *r, struct documents *run, const 
     return doc;
 }
 
+/* ---- long documents ------------------------------------------------------------------------- */
+
+/* What is longer travels in parts. */
+static size_t long_bytes(const struct reader *r)
+{
+    return r->most_uncut && r->most_uncut < LONG_BYTES ? r->most_uncut : LONG_BYTES;
+}
+
+/* Hold a long text, of which nobody else needs the bytes, until all its parts are handed out; or
+   put a document without text into the run, when it is faulty and not to be mended. */
+static int hold(struct reader *r, struct documents *run, uint8_t *text, size_t bytes,
+                const struct document *like)
+{
+    struct long_text *l = &r->rest;
+    long_text_hold(l, text, bytes, like->escaped, like->place);
+    r->rest_doc = *like;
+    if (!l->faulty || r->on_error == ON_ERROR_REPLACE)
+        return 0;
+    struct document *doc = add(r, run);
+    if (!doc)
+        return -1;
+    doc->record = like->record;
+    doc->place = like->place;
+    doc->broken = true;
+    int status = documents_fault(run, doc, l->fault, l->reason);
+    *l = (struct long_text){0};
+    return status;
+}
+
+/* The next part. */
+static int hand_out(struct reader *r, struct documents *run)
+{
+    struct long_text *l = &r->rest;
+    size_t n = long_text_part(l, r->tokenizer, r->special);
+    if (r->most_uncut && n > r->most_uncut)
+        return fail("%s: %zu bytes of the document at byte %" PRIu64 " hold no place to cut, as in "
+                    "a run of one letter; they take more memory than allowed",
+                    r->input.name, n, r->rest_doc.place.offset);
+    struct document *doc = add_text(r, run, l->text + l->at, n);
+    if (!doc)
+        return -1;
+    doc->record = r->rest_doc.record;
+    doc->place = r->rest_doc.place;
+    doc->judged = true;
+    doc->continued = l->at > 0;
+    l->at += n;
+    doc->continues = l->at < l->bytes;
+    if (!doc->continued && l->faulty && documents_fault(run, doc, l->fault, l->reason))
+        return -1;
+    if (doc->continues)
+        return 0;
+    *l = (struct long_text){0};
+    if (r->reads == READS_JSONL)
+        jsonl_trim(&r->jsonl);
+    return 0;
+}
+
+/* ---- documents ---------------------------------------------------------------------------- */
+
+static int too_long(const struct reader *r)
+{
+    return fail("%s: has more than %zu bytes; allow it more memory", r->input.name, r->most);
+}
+
+/* Go on with a text file, of which `held` bytes are in r->whole. */
+static int read_whole(struct reader *r, size_t *held)
+{
+    for (size_t room = *held;;) {
+        if (*held == room) {
+            room += room / 4 + PIECE_BYTES;
+            uint8_t *more = realloc(r->whole, room);
+            if (!more)
+                return fail("%s: no memory for more than %zu bytes", r->input.name, *held);
+            r->whole = more;
+        }
+        long n = input_read(&r->input, r->whole + *held, room - *held);
+        if (n <= 0)
+            return (int)n;
+        *held += (size_t)n;
+        if (r->most && *held > r->most)
+            return too_long(r);
+    }
+}
+
+/* A whole stream is one document. A byte order mark is not a part of it. */
+static int read_text(struct reader *r, struct documents *run)
+{
+    struct document *doc = add(r, run);
+    size_t n = 0;
+    long got = 1;
+    while (doc && got > 0 && n <= long_bytes(r)) {
+        uint8_t *to = documents_raw(run, PIECE_BYTES);
+        got = to ? input_read(&r->input, to, PIECE_BYTES) : -1;
+        run->raw_bytes += got > 0 ? (size_t)got : 0;
+        n = run->raw_bytes - doc->at;
+    }
+    if (!doc || got < 0)
+        return -1;
+    const uint8_t *text = run->raw + doc->at;
+    size_t mark = n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
+    doc->record.line = doc->place.line = 1;
+    doc->place.offset = mark;
+    if (got == 0) {
+        doc->at += mark;
+        doc->bytes = n - mark;
+        return 0;
+    }
+    struct document like = *doc;
+    r->whole = malloc(n);
+    if (!r->whole)
+        return fail("%s: out of memory", r->input.name);
+    memcpy(r->whole, text, n);
+    run->raw_bytes = doc->at;
+    run->count--;
+    return read_whole(r, &n) || hold(r, run, r->whole + mark, n - mark, &like) ? -1 : 0;
+}
+
 /* The next record. 1, 0 at the end of the stream, -1. */
 static int read_record(struct reader *r, struct documents *run)
 {
@@ -206,20 +280,24 @@ static int read_record(struct reader *r, struct documents *run)
         return 0;
     if (got == -2)
         return fail("%s: %s", r->input.name, why());
-    bool alone = got == 1 && text.bytes > LONG_BYTES && run->raw_bytes == 0;
-    struct document *doc = alone ? add_long(r, run, text.raw, text.bytes)
-                                 : add_text(r, run, text.raw, got == 1 ? text.bytes : 0);
-    if (!doc)
-        return -1;
     if (got == -1) {
-        doc->broken = true;
-        doc->record = fault.record;
-        return documents_fault(run, doc, fault.place, fault.reason) ? -1 : 1;
+        struct document *broken = add(r, run);
+        if (!broken)
+            return -1;
+        broken->broken = true;
+        broken->record = fault.record;
+        return documents_fault(run, broken, fault.place, fault.reason) ? -1 : 1;
     }
     if (r->divided && r->jsonl.stand.now.line != text.record.line)
         return fail("%s: the record at byte %" PRIu64 " goes over several lines, and others of "
                     "this file do not: it cannot be shared out by --shard",
                     r->input.name, text.record.offset);
+    struct document like = {.escaped = text.escaped, .record = text.record, .place = text.place};
+    if (text.bytes > long_bytes(r)) /* the record is read: its bytes are free */
+        return hold(r, run, (uint8_t *)text.raw, text.bytes, &like) ? -1 : 1;
+    struct document *doc = add_text(r, run, text.raw, text.bytes);
+    if (!doc)
+        return -1;
     doc->escaped = text.escaped;
     doc->record = text.record;
     doc->place = text.place;
@@ -237,6 +315,9 @@ static int read_prose(struct reader *r, struct documents *run)
         return fail("%s: %s", r->input.name, why());
     if (got == 0)
         return 0;
+    struct document like = {.record = place, .place = place};
+    if (bytes > long_bytes(r))
+        return hold(r, run, (uint8_t *)text, bytes, &like) ? -1 : 1;
     struct document *doc = add_text(r, run, text, bytes);
     if (!doc)
         return -1;
@@ -244,19 +325,36 @@ static int read_prose(struct reader *r, struct documents *run)
     return 1;
 }
 
+/* Behind a document: the stand is that of the stream. */
+static void stand_behind(struct reader *r)
+{
+    if (r->reads == READS_JSONL)
+        r->stand.at = r->jsonl.stand;
+    else if (r->reads == READS_PROSE)
+        r->stand.at.now = r->prose.now;
+}
+
 /* The documents of the open stream, as many as fit. 1: there are more; 0: that was all; -1. */
 static int read_some(struct reader *r, struct documents *run)
 {
-    if (r->reads == READS_TEXT)
-        return read_text(r, run);
-    while (run->raw_bytes < RUN_BYTES && run->count < RUN_DOCUMENTS) {
+    bool long_one = r->rest.text;
+    if (long_one && hand_out(r, run))
+        return -1;
+    if (long_one && !r->rest.text)
+        stand_behind(r);
+    if (long_one && r->rest.text)
+        return 1;
+    if (r->reads == READS_TEXT) {
+        if (!long_one && read_text(r, run))
+            return -1;
+        return r->rest.text != NULL;
+    }
+    while (!r->rest.text && run->raw_bytes < RUN_BYTES && run->count < RUN_DOCUMENTS) {
         int got = r->reads == READS_JSONL ? read_record(r, run) : read_prose(r, run);
-        if (got == 1 && r->reads == READS_JSONL)
-            r->stand.at = r->jsonl.stand;
-        else if (got == 1)
-            r->stand.at.now = r->prose.now;
-        else
+        if (got != 1)
             return got;
+        if (!r->rest.text)
+            stand_behind(r);
     }
     return 1;
 }
@@ -276,7 +374,11 @@ static int decide_key(struct reader *r)
                               .format = r->format,
                               .split = r->split,
                               .parting = r->parting,
+                              .tokenizer = r->tokenizer,
+                              .special = r->special,
+                              .on_error = r->on_error,
                               .most = r->most,
+                              .most_uncut = r->most_uncut,
                               .stand = {.file = i, .at = fresh},
                               .begun = true};
         do {
@@ -327,18 +429,20 @@ int reader_fill(struct reader *r, struct documents *run)
     if (!r->begun && begin(r))
         return -1;
     r->named = NULL;
-    while (r->stand.file <= r->portion.last && r->stand.file < r->inputs->count &&
+    int status = 0;
+    while (!status && r->stand.file <= r->portion.last && r->stand.file < r->inputs->count &&
            run->raw_bytes < RUN_BYTES && run->count < RUN_DOCUMENTS) {
         size_t whole = run->count;
-        if (step(r, run)) {
+        status = step(r, run);
+        if (status) {
             /* What came before the failure is passed on first, so that order decides what a
                person hears of. A text file that broke off is not passed on. */
             snprintf(r->failure, sizeof r->failure, "%s", why());
             if (r->open && r->reads == READS_TEXT)
                 run->count = whole;
-            return run->count ? 1 : -1;
         }
     }
     run->after = r->stand;
-    return run->count ? 1 : 0;
+    run->inside = r->rest.at > 0;
+    return run->count ? 1 : status;
 }

@@ -33,11 +33,11 @@ void tally_add(struct tally *t, const struct documents *run)
         const struct document *doc = &run->docs[i];
         struct tally_count *f = &t->file[doc->file - t->first];
         double spent_s = each_s * (double)(doc->text_bytes + 1);
-        f->documents += !doc->broken;
+        f->documents += !doc->broken && !doc->continues;
         f->tokens += doc->ids;
         f->text_bytes += doc->text_bytes;
         f->spent_s += spent_s;
-        t->all.documents += !doc->broken;
+        t->all.documents += !doc->broken && !doc->continues;
         t->all.tokens += doc->ids;
         t->all.text_bytes += doc->text_bytes;
         t->all.spent_s += spent_s;

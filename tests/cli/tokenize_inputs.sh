@@ -125,9 +125,44 @@ refused 'an empty name' 2 'at least one byte' --text-key=a..b nested.jsonl
 
 # ---- memory ------------------------------------------------------------------------------------
 
-awk 'BEGIN { printf "{\"text\":\""; for (i = 0; i < 1500000; i++) printf "words and words "; print "\"}" }' >big.jsonl
+# run TEXT BYTES: that text again and again on one line.
+run() { yes "$1" | head -c "$2" | tr -d '\n'; }
+{ printf '{"text":"'; run 'words and words ' 55000000; echo '"}'; } >big.jsonl
 refused 'a record beyond --memory' 1 'big.jsonl: the record at byte 0 has more than .* memory' --memory=64M big.jsonl
-if [[ $(tokenize -q --memory=100M big.jsonl | "$bin/ttt-peek" -q --format=ids - | wc -w) -gt 1500000 ]]; then ok 'and within'; else bad 'and within'; fi
+rm big.jsonl
+# With 64 MB of memory a document of more than 2 MB is encoded in parts, with all there is only one of more than 4.
+{
+    printf '{"text":"one"}\n{"text":"'
+    run 'words <s>and</s> \"words\" \u00e9é\n火火▁ ▁\ud83d\ude00  ' 3500000
+    printf ' end"}\n{"m":[1],"text":"'
+    run 'words and ' 2300000
+    printf '\377'
+    run 'words and ' 200000
+    printf '\\ud83d"}\n{"text":"'
+    run 'and \\u0020words' 2300000
+    printf '\\ud83d \377"}\n{"text":"two"}\n'
+} >long.jsonl
+{ printf '\357\273\277one\n'; run 'words and ' 2500000; printf '\377 \n'; run 'two' 900000; } >long.txt
+for j in 1 3; do
+    tokenize -q -j$j --on-error=replace --rejects whole.rejects -o whole.tok long.jsonl long.txt
+    [[ $? -eq 3 ]] || bad 'a long document, whole'
+    tokenize -q -j$j --memory=64M --on-error=replace --rejects parts.rejects -o parts.tok long.jsonl long.txt
+    if [[ $? -eq 3 && $(wc -l <parts.rejects) -eq 3 ]] && cmp whole.tok parts.tok && cmp whole.rejects parts.rejects; then
+        ok "a long document in parts, -j$j"
+    else bad "a long document in parts, -j$j" "$(cat parts.rejects)"; fi
+    tokenize -q -j$j --on-error=skip --rejects whole.rejects -o whole.tok --force long.jsonl
+    tokenize -q -j$j --memory=64M --on-error=skip --rejects parts.rejects -o parts.tok --force long.jsonl
+    if cmp whole.tok parts.tok && cmp whole.rejects parts.rejects; then ok 'and left out'; else bad 'and left out'; fi
+    rm -f whole.tok* parts.tok*
+done
+{ echo one; run 'words and ' 2500000; printf '\n\ntwo\n\n'; } >long.txt
+tokenize -q --split-blank -o whole.tok long.txt
+tokenize -q --split-blank --memory=64M -o parts.tok long.txt
+if cmp whole.tok parts.tok; then ok 'and of a text with several'; else bad 'and of a text with several'; fi
+tokenize -q --memory=64M --count --on-error=skip long.jsonl long.txt >counts 2>/dev/null
+if [[ $(tail -n 1 counts) == 4$'\t'*$'\t'4911213$'\t'2$'\t'*total ]]; then ok 'its parts are one'; else bad 'its parts are one' "$(cat counts)"; fi
+run llllllllll 5000000 >letter.txt
+refused 'no place to cut' 1 'letter.txt: .* hold no place to cut' --memory=64M letter.txt
 
 printf '%d passed, %d failed' $passed $failed
 [[ $skipped -gt 0 ]] && printf ', %d skipped' $skipped

@@ -37,7 +37,9 @@ static uint64_t records(const uint8_t *data, size_t bytes, size_t each)
             continue;
         }
         uint8_t *out = malloc(text.bytes + 1);
-        size_t half, n = jsonl_decode(out, text.raw, text.bytes, &half);
+        struct jsonl_half half;
+        memcpy(out, text.raw, text.bytes);
+        size_t n = jsonl_decode(out, out, text.bytes, &half);
         if (n > text.bytes)
             abort();
         for (size_t i = 0; i < n; i++)
