@@ -31,8 +31,11 @@ bool device_is_host(void);
 /* One line for people: processor or GPU, threads, matrix library and its core type. */
 const char *device_describe(void);
 
-/* Measure one large fp32 matrix product and return GFLOP/s; about 50 ms of work. */
+/* Measure one large matrix product of numbers as this build stores them, and return GFLOP/s; about
+   50 ms of work. */
 double device_matmul_gflops(void);
+/* What its operands are rounded to: "fp32", "tf32" or "bf16". */
+const char *device_matmul_kind(void);
 
 /* Whether fp32 products may round their operands to 10 bits where that is faster (TF32). At first
    they may not. Without effect on the CPU and on products of bf16. */
@@ -54,6 +57,10 @@ void device_free(void *p);
    allocated before stays as it is. On the CPU nothing is taken, for the system gives memory as it
    is used. */
 bool device_take(size_t bytes);
+
+/* The most bytes of its memory that this process had at once; 0 on the CPU, where it is the
+   host's. What a GPU's driver takes for itself is not counted. */
+size_t device_peak_bytes(void);
 
 /* Memory of the host that device_upload and device_fetch move without a copy between; zeroed; NULL
    when exhausted. */
@@ -132,6 +139,13 @@ struct device_replay_counts device_replays(void);
    them. */
 void device_clock_start(void);
 double device_clock_ms(void);
+
+/* Moments among the ops: mark i, below DEVICE_MARKS, is when those queued before device_mark(i)
+   have run; marked again it is a later one. device_marked_ms is the time from one mark to another
+   that device_sync has waited for. Not between device_replay and its end. */
+enum { DEVICE_MARKS = 8192 };
+void device_mark(int i);
+double device_marked_ms(int from, int to);
 
 #ifdef __cplusplus
 }

@@ -215,6 +215,38 @@ static void test_spoil(void)
         CHECK(same_bits(array[i], before[i], sizeof *x * N));
 }
 
+/* Of the ops between them, in their order, however often a mark is used. */
+static void test_marks(void)
+{
+    float *x = lot_alloc(sizeof *x * N), *y = lot_alloc(sizeof *y * N);
+    double all_ms = 0;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 4; i++) {
+            device_mark(i ? i : DEVICE_MARKS - 1);
+            mean_add(x, y, i, N);
+        }
+        CHECK(device_sync() == NULL);
+        all_ms = device_marked_ms(DEVICE_MARKS - 1, 3);
+        double parts_ms =
+            device_marked_ms(DEVICE_MARKS - 1, 1) + device_marked_ms(1, 2) + device_marked_ms(2, 3);
+        CHECK(all_ms > 0 && all_ms < 10e3);
+        CHECK(fabs(parts_ms - all_ms) <= 1e-3 * all_ms);
+    }
+}
+
+static void test_peak(void)
+{
+    size_t before = device_peak_bytes();
+    void *a = lot_alloc(before + 4096);
+    CHECK(a);
+    if (strcmp(device_kind(), "cpu"))
+        CHECK(before > 0 && device_peak_bytes() >= before + 4096);
+    else
+        CHECK(before == 0 && device_peak_bytes() == 0);
+    CHECK(device_matmul_gflops() > 0);
+    CHECK(!strcmp(device_matmul_kind(), REAL_NAME));
+}
+
 /* Last, for it stays taken. */
 static void test_take(void)
 {
@@ -244,6 +276,8 @@ static const struct {
     {"the clock", test_clock},
     {"products with short operands", test_tf32},
     {"an update that is left out", test_spoil},
+    {"marks", test_marks},
+    {"memory at its most", test_peak},
     {"memory taken at once", test_take},
 };
 

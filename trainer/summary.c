@@ -30,8 +30,9 @@ static void tell_speed(const struct summary *s, const struct run *r, double gflo
         fprintf(
             stderr,
             "  MFU              %.1f %%: %.3g GFLOP a token, %.4g GFLOP/s%s of the %.4g that one "
-            "large fp32 product reached here\n",
-            100 * done / gflops, each / 1e9, done, ranks > 1 ? " a rank" : "", gflops);
+            "large %s product reached here\n",
+            100 * done / gflops, each / 1e9, done, ranks > 1 ? " a rank" : "", gflops,
+            device_matmul_kind());
     }
 }
 
@@ -39,7 +40,11 @@ static void tell_memory(void)
 {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
-    fprintf(stderr, "  peak memory      %.0f MiB of the host\n", (double)used.ru_maxrss / 1024);
+    size_t device_bytes = device_peak_bytes();
+    fprintf(stderr, "  peak memory      %.0f MiB of the host", (double)used.ru_maxrss / 1024);
+    if (device_bytes)
+        fprintf(stderr, ", %.0f MiB of the device", (double)device_bytes / (1 << 20));
+    fprintf(stderr, "\n");
 }
 
 void summary_tell(const struct summary *s, const struct run *r, double gflops)

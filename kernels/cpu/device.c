@@ -141,6 +141,11 @@ double device_matmul_gflops(void)
     return best;
 }
 
+const char *device_matmul_kind(void)
+{
+    return "fp32";
+}
+
 /* The number in a file that holds one, or SIZE_MAX: "max", or no such file. */
 static size_t number_in(const char *path)
 {
@@ -248,6 +253,11 @@ bool device_take(size_t bytes)
     return true;
 }
 
+size_t device_peak_bytes(void)
+{
+    return 0;
+}
+
 void *device_host_alloc(size_t bytes)
 {
     return device_alloc(bytes);
@@ -309,4 +319,16 @@ void device_clock_start(void)
 double device_clock_ms(void)
 {
     return 1e3 * (seconds() - clock_s);
+}
+
+static double marks_s[DEVICE_MARKS];
+
+void device_mark(int i)
+{
+    marks_s[i] = seconds();
+}
+
+double device_marked_ms(int from, int to)
+{
+    return 1e3 * (marks_s[to] - marks_s[from]);
 }

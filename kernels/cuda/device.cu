@@ -1,8 +1,9 @@
 // cuda/device.cu -- one GPU: where arrays live, copies, and the first thing that went wrong.
 #include "device.cuh"
-#include "real.h"
+#include "kernels.h"
 
 #include <assert.h>
+#include <map>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -32,6 +33,10 @@ static struct {
     int parts; // handed out and not yet freed
 } taken;
 
+// What the driver has given, by its address, and all of it together.
+static std::map<void *, size_t> given;
+static size_t given_bytes, peak_bytes;
+
 static char failure[256]; // the first, kept; empty while all is well
 
 // ---- what went wrong --------------------------------------------------------------------------
@@ -51,6 +56,40 @@ void device_check(const char *what, cudaError_t e)
 void launch_check(const char *what)
 {
     device_check(what, cudaGetLastError());
+}
+
+// ---- the driver's memory ------------------------------------------------------------------------
+
+static cudaError_t ask(void **p, size_t bytes)
+{
+    cudaError_t e = cudaMalloc(p, bytes);
+    if (e) {
+        cudaGetLastError(); // the caller is told here, and no launch is to blame
+        return e;
+    }
+    given[*p] = bytes;
+    given_bytes += bytes;
+    if (given_bytes > peak_bytes)
+        peak_bytes = given_bytes;
+    return e;
+}
+
+static void give_back(void *p)
+{
+    auto found = given.find(p);
+    if (found == given.end()) {
+        if (p)
+            device_fail("device_free", "this was not allocated");
+        return;
+    }
+    given_bytes -= found->second;
+    given.erase(found);
+    device_check("device_free", cudaFree(p));
+}
+
+size_t device_peak_bytes(void)
+{
+    return peak_bytes;
 }
 
 // ---- open and close -----------------------------------------------------------------------------
@@ -88,7 +127,7 @@ const char *device_open(int threads)
     device_number = number;
     if (gpu.major < 8)
         return refuse(gpu.name, "too old: compute capability 8.0 or later is needed");
-    if ((e = queue_open()) || (e = cudaMalloc(&blas_workspace, BLAS_WORKSPACE_BYTES)))
+    if ((e = queue_open()) || (e = ask(&blas_workspace, BLAS_WORKSPACE_BYTES)))
         return refuse(gpu.name, cudaGetErrorString(e));
     cublasStatus_t s;
     if ((s = cublasCreate(&device_blas)) || (s = cublasSetStream(device_blas, device_stream)) ||
@@ -109,8 +148,8 @@ void device_close(void)
     if (device_blas)
         cublasDestroy(device_blas);
     device_free(workspace);
-    cudaFree(blas_workspace);
-    cudaFree(taken.base);
+    give_back(blas_workspace);
+    give_back(taken.base);
     queue_close();
     taken = {};
     device_blas = NULL;
@@ -156,10 +195,8 @@ bool device_take(size_t bytes)
 {
     assert(!taken.base);
     void *base;
-    if (cudaMalloc(&base, bytes)) {
-        cudaGetLastError();
+    if (ask(&base, bytes))
         return false;
-    }
     taken.base = (char *)base;
     taken.bytes = bytes;
     return true;
@@ -185,10 +222,8 @@ static bool was_taken(const void *p)
 void *device_alloc(size_t bytes)
 {
     void *p = take(bytes ? bytes : 1);
-    if (!p && cudaMalloc(&p, bytes ? bytes : 1)) {
-        cudaGetLastError(); // the caller is told here, and no launch is to blame
+    if (!p && ask(&p, bytes ? bytes : 1))
         return NULL;
-    }
     device_zero(p, bytes);
     return p;
 }
@@ -196,7 +231,7 @@ void *device_alloc(size_t bytes)
 void device_free(void *p)
 {
     if (!was_taken(p))
-        device_check("device_free", cudaFree(p));
+        give_back(p);
     else if (--taken.parts == 0)
         taken.used = 0;
 }
@@ -302,16 +337,14 @@ static double now_s(void)
 double device_matmul_gflops(void)
 {
     for (int n = 256;; n *= 2) {
-        float *a = (float *)device_alloc(sizeof *a * 3 * n * n);
+        size_t count = (size_t)n * n;
+        real *a = (real *)device_alloc(sizeof *a * 3 * count);
         if (!a)
             return 0;
-        const float one = 1, zero = 0;
         double best_s = 1e9;
         for (int run = 0; run < 3; run++) { // the first also loads the library's kernels
             double begin = now_s();
-            cublasGemmEx(device_blas, CUBLAS_OP_N, CUBLAS_OP_N, n, n, n, &one, a, CUDA_R_32F, n,
-                         a + (size_t)n * n, CUDA_R_32F, n, &zero, a + 2 * (size_t)n * n, CUDA_R_32F,
-                         n, CUBLAS_COMPUTE_32F_PEDANTIC, CUBLAS_GEMM_DEFAULT);
+            matmul(a, a + count, a + 2 * count, NN, n, n, n, 0);
             wait("device_matmul_gflops");
             double s = now_s() - begin;
             best_s = s < best_s ? s : best_s;
@@ -320,4 +353,9 @@ double device_matmul_gflops(void)
         if (best_s > 10e-3 || n >= 8192)
             return 2e-9 * n * n * n / best_s;
     }
+}
+
+const char *device_matmul_kind(void)
+{
+    return sizeof(real) == sizeof(float) && device_tf32 ? "tf32" : REAL_NAME;
 }

@@ -8,6 +8,7 @@ static cudaStream_t upload_stream;
 static cudaEvent_t uploaded, used, clock_begin, clock_end;
 static bool uploads_ahead; // some were queued that no op has been told to wait for
 static struct device_replay_counts replays;
+static cudaEvent_t marks[DEVICE_MARKS]; // made when first used
 
 // ---- open and close -------------------------------------------------------------------------
 
@@ -31,6 +32,11 @@ void queue_close()
         if (*e)
             cudaEventDestroy(*e);
         *e = NULL;
+    }
+    for (cudaEvent_t &mark : marks) {
+        if (mark)
+            cudaEventDestroy(mark);
+        mark = NULL;
     }
     cudaStream_t *streams[] = {&upload_stream, &device_stream};
     for (cudaStream_t *s : streams) {
@@ -160,5 +166,19 @@ double device_clock_ms(void)
     device_check("the clock", cudaEventRecord(clock_end, device_stream));
     device_check("the clock", cudaEventSynchronize(clock_end));
     device_check("the clock", cudaEventElapsedTime(&ms, clock_begin, clock_end));
+    return ms;
+}
+
+void device_mark(int i)
+{
+    if (!marks[i])
+        device_check("a mark", cudaEventCreateWithFlags(&marks[i], cudaEventDefault));
+    device_check("a mark", cudaEventRecord(marks[i], device_stream));
+}
+
+double device_marked_ms(int from, int to)
+{
+    float ms = 0;
+    device_check("a mark", cudaEventElapsedTime(&ms, marks[from], marks[to]));
     return ms;
 }
