@@ -59,6 +59,10 @@ LIBS.generate =
 # A program needs the libraries it calls, not all that the rule names.
 LINK     = $(CC) $(SANITIZE) -Wl,--as-needed
 
+# ttt-train calls operations through trainer/profile_ops.c, which can time them: its table says which.
+WRAP     := $(patsubst %,-Xlinker --wrap=%,device_replay \
+              $(shell sed -nE 's/^OP.([a-z0-9_]+),.*/\1/p' trainer/profile_ops.c))
+
 BACKEND = cpu
 ifeq ($(BUILD),asan)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -242,13 +246,14 @@ $(TOOL_BIN): $B/bin/ttt-%: $B/obj/tools/%.c.o $(LIB.tools) $(LIB.formats)
 # Nothing else needs msgpack-c.
 $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
 
+$B/bin/ttt-train $(MPI_BIN): LINK_HOW = $(WRAP)
 $(TRAINER_BIN) $(CONVERT_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(LINK) $(LINK_HOW) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
 $(MPI_BIN): $B/bin/ttt-%-mpi: $B/obj/trainer/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(MPI) $(SANITIZE) -Wl,--as-needed $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(MPI) $(SANITIZE) $(LINK_HOW) -Wl,--as-needed $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
 $(MPI_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)

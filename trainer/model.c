@@ -5,6 +5,7 @@
 #include "kernels.h"
 #include "model_block.h"
 #include "model_parts.h"
+#include "profile.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -193,6 +194,7 @@ static void forward(struct model *m, float ttt_lr_mult, double share, double *cu
                   m->config.hidden_size);
     model_add_up(m->acts[0].x, m);
     for (int l = 0; l < layers; l++) {
+        profile_stage("forward", l);
         shard_forward(&m->shard, l);
         block_fwd(m, l, l + 1 < layers ? m->acts[l + 1].x : m->x_out, &s,
                   curves ? m->curves : NULL);
@@ -283,11 +285,13 @@ static void train_ops(struct model *m, float ttt_lr_mult, double share, double *
     struct ttt_shape s = model_shape(m, ttt_lr_mult);
     shard_begin(&m->shard, true);
     forward(m, ttt_lr_mult, share, curves);
+    profile_stage("head", -1);
     head_loss(m, true);
     device_zero(m->dx, sizeof *m->dx * (size_t)m->rows * m->config.hidden_size);
     model_rms_bwd(m, m->dh, m->x_out, m->rms_out, m->ln_f);
     shard_gradients(&m->shard, m->config.num_hidden_layers + 1, m->last);
     for (int l = m->config.num_hidden_layers - 1; l >= 0; l--) {
+        profile_stage("backward", l);
         shard_backward(&m->shard, l);
         if (m->recomputing && l + 1 < m->config.num_hidden_layers) /* the last one's are there */
             block_fwd(m, l, NULL, &s, NULL);

@@ -126,6 +126,9 @@ static struct flag table[] = {
              "on a CPU up to the next update; --no-save_in_background waits"},
     {FLAG_ON, .name = "tensorboard", .value = &o.tensorboard,
      .help = "write TensorBoard's event files into the run's directory, too"},
+    {FLAG_ON, .name = "profile", .value = &o.profile,
+     .help = "time every operation of three early steps: a table in profile.txt, a timeline for\n"
+             "chrome://tracing or ui.perfetto.dev in trace.json, in the run's directory"},
     {FLAG_TEXT, .name = "metrics_textfile", .value = &o.metrics_textfile, .operand = "FILE",
      .help = "keep the newest numbers there for a cluster's collectors, in the text format of\n"
              "Prometheus, as node_exporter reads FILE.prom"},

@@ -28,7 +28,7 @@ struct options {
     int64_t seed;
     bool eval_mode;
     int64_t eval_every, eval_batches, eval_tokens;
-    bool tensorboard;
+    bool tensorboard, profile;
     const char *metrics_textfile; /* "" none */
 
     const char *exp_dir, *exp_name, *resume_exp_name, *resume_step, *resume, *load_part;

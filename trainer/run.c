@@ -2,6 +2,7 @@
 #include "run.h"
 #include "comm.h"
 #include "nonfinite.h"
+#include "profile.h"
 #include "report.h"
 #include "run_ranks.h"
 
@@ -244,6 +245,7 @@ static int compute(struct run *r, float mult, struct score *score, double *norm,
         return 0;
     if (curves && sum_curves(r))
         return -1;
+    profile_stage("update", -1);
     optim_measure(&r->optim, &r->params);
     saver_hold(&r->saver);
     optim_step(&r->optim, &r->params, r->step);

@@ -54,8 +54,9 @@ const char *sibling_builds(void)
     static char text[160];
     char path[PATH_MAX];
     bool any = false;
-    size_t n =
-        (size_t)snprintf(text, sizeof text, "backend %s; builds beside this one:", device_kind());
+    size_t n = (size_t)snprintf(text, sizeof text,
+                                "backend %s%s%s; builds beside this one:", device_kind(),
+                                *comm_kind() ? " with " : "", comm_kind());
     for (size_t i = 0; i < sizeof builds / sizeof *builds; i++) {
         if (!strcmp(builds[i], own_build()) || !find(path, program, builds[i]))
             continue;

@@ -2,6 +2,7 @@
 #include "comm.h"
 #include "device.h"
 #include "live.h"
+#include "profile.h"
 #include "report.h"
 #include "run.h"
 #include "run_ranks.h"
@@ -118,6 +119,44 @@ static void tell_traffic(int64_t steps)
         comm_traffic_of(COMM_MP).bytes / n);
 }
 
+enum { PROFILED_STEPS = 3 };
+
+/* With --profile the second step of this process and those after it; the first, which has more to
+   do, only where it is alone. */
+static bool is_profiled(const struct run *r, int64_t first)
+{
+    int64_t step = r->step + 1 - first;
+    if (!r->options->profile || !run_is_first(r))
+        return false;
+    return step > 1 ? step <= 1 + PROFILED_STEPS : first + 1 == r->options->total_steps;
+}
+
+/* One step, timed where it is to be. */
+static int step(struct run *r, struct metrics_step *m, int64_t first)
+{
+    if (!is_profiled(r, first))
+        return run_step(r, m);
+    profile_step_begin(r->step + 1);
+    int given_up = run_step(r, m);
+    profile_step_end(!given_up);
+    return given_up;
+}
+
+/* Of the steps that were timed, if any were. */
+static void tell_profile(struct run *r, struct live *line, int *status)
+{
+    if (!profile_has_news())
+        return;
+    live_break(line);
+    if (profile_write(r->dir.path, device_describe())) {
+        warn("%s", why());
+        *status = 1;
+    } else {
+        say("profile: %s/profile.txt, and trace.json for chrome://tracing", r->dir.path);
+    }
+    profile_close();
+}
+
 /* Steps until the end or a signal. Returns the exit status. */
 static int train(struct run *r, double gflops)
 {
@@ -132,7 +171,7 @@ static int train(struct run *r, double gflops)
     summary_begin(&summary, r);
     while (r->step < o->total_steps && !run_stopped(r)) {
         struct metrics_step m;
-        int given_up = run_step(r, &m);
+        int given_up = step(r, &m, first);
         if (given_up > 0)
             break;
         if (given_up) {
@@ -142,6 +181,8 @@ static int train(struct run *r, double gflops)
             return 1;
         }
         record(r, &m, &line, &status);
+        if (r->step == first + 1 + PROFILED_STEPS)
+            tell_profile(r, &line, &status);
         bool last = r->step == o->total_steps;
         if (is_due(r->step, o->eval_every) || (o->eval_every && last))
             validate(r, &line, &status);
@@ -150,6 +191,7 @@ static int train(struct run *r, double gflops)
         else if (run_save_is_ready(r))
             settle(r, &line, &status);
     }
+    tell_profile(r, &line, &status);
     if (r->step)
         save(r, &line, &status);
     settle(r, &line, &status);
