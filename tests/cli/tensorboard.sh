@@ -45,6 +45,14 @@ check 'each with its kind' test "$(grep -c '^# TYPE ttt_' run.prom)" = "$(grep -
 check 'a summary' grep -q 'MFU .* GFLOP/s of the .* that one large fp32 product reached here' err
 check 'with the best validation' grep -q "best validation  $(jq -s 'map(.val_loss // empty) | min | .*10000 | round / 10000' runs/run/metrics.jsonl)" err
 check 'and how to get text' grep -q "ttt-generate --checkpoint='runs/run'" err
+check 'and what memory it took' grep -qE 'peak memory +[0-9]+ MiB of the host$' err
+if command -v gnuplot >/dev/null && command -v jq >/dev/null; then
+    check 'its pictures' "$here/scripts/ttt-plot" runs/run >said 2>err
+    check 'of both layers and all' test "$(find runs/run/plots -name 'stats_*.png' -size +5k -printf '%f\n' | sort | xargs)" = \
+        'stats_grid.png stats_layer_000.png stats_layer_001.png'
+else
+    echo 'skip its pictures  no gnuplot or no jq'
+fi
 rm -rf runs/bare
 check 'a run without' train --total_steps=2 --exp_name=bare --no-tensorboard
 check 'has none' test -z "$(find runs/bare -name 'events*')"
