@@ -17,7 +17,8 @@ check() {
 skip() { skipped=$((skipped + 1)); echo "skip $1  $2"; }
 
 check 'all are made' "$here/scripts/make-man" "$bin" made
-for program in "$bin"/ttt-*; do
+export PATH=$bin:$PATH
+for program in "$bin"/ttt-* "$here/scripts/ttt-plot"; do
     name=${program##*/}
     [[ $name == ttt-*-* ]] && continue
     page=made/man1/$name.1
@@ -33,9 +34,7 @@ for program in "$bin"/ttt-*; do
         skip "$name: read by man" 'no man here'
     fi
     check "$name: bash takes its completion" bash -n "made/bash/$name"
-    if command -v zsh >/dev/null; then
-        check "$name: zsh takes its completion" zsh -n "made/zsh/_$name"
-    fi
+    command -v zsh >/dev/null && check "$name: zsh takes its completion" zsh -n "made/zsh/_$name"
 done
 
 # complete WORD...: what bash offers for the last of these words.
@@ -51,8 +50,60 @@ check 'a choice' test "$(complete_words ttt-generate --device = c | xargs)" = 'c
 check 'a file' test "$(complete_words ttt-generate --tokenizer = fil)" = file.model
 check 'nothing for a number' test -z "$(complete_words ttt-generate --tokens = | xargs)"
 
-check 'version, build, commit' grep -qE '^ttt-generate [^ ]+ \([a-z0-9-]+ build\)$' <("$bin/ttt-generate" --version)
-check 'backend and other builds' grep -qE '^backend (cpu|cuda|emulated).*; builds beside this one: ' <("$bin/ttt-train" --version)
+# What people see who press Tab: typed into a shell on a terminal of its own.
+cat >press.py <<'PY'
+import os, pty, re, select, sys, time
+
+words, wanted, shell = sys.argv[1], sys.argv[2], sys.argv[3:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.environ.update(TERM="dumb", PS1="", HISTFILE="/dev/null")
+    os.execvp(shell[0], shell)
+
+
+def read(until, most_s):
+    seen, end = "", time.time() + most_s
+    while until not in seen and time.time() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            seen += re.sub(r"\x1b[^a-zA-Z]*[a-zA-Z]|\r", "", os.read(terminal, 4096).decode(errors="replace"))
+    return seen
+
+
+setup = {
+    "bash": "source made/bash/ttt-generate",
+    "zsh": "fpath=($PWD/made/zsh $fpath); autoload -U compinit; compinit -u -D; unsetopt beep",
+}[shell[0]]
+os.write(terminal, f"{setup}; echo re''ady\n".encode())
+if "ready" not in read("ready", 20):
+    sys.exit(f"{shell[0]} does not start")
+os.write(terminal, f"ttt-generate {words}\t".encode())
+seen = read(wanted, 5)
+os.kill(pid, 9)
+if wanted not in seen:
+    sys.exit(f"{shell[0]} shows {seen!r}, not {wanted!r}")
+PY
+for shell in bash zsh; do
+    if ! command -v $shell >/dev/null || ! command -v python3 >/dev/null; then
+        skip "Tab in $shell" "no $shell or no python3 here"
+        continue
+    fi
+    how=(bash --norc --noprofile -i)
+    [[ $shell == zsh ]] && how=(zsh -f -i)
+    check "Tab in $shell: a flag" python3 press.py --temper --temperature= "${how[@]}"
+    check "Tab in $shell: a choice" python3 press.py --device=cud --device=cuda "${how[@]}"
+done
+
+version=$(cat "$bin/../obj/version")
+build=$(basename "$(dirname "$bin")")
+for program in "$bin"/ttt-* "$here/scripts/ttt-plot"; do
+    name=${program##*/} said=$("$program" --version)
+    check "$name: version and build" test "${said%%$'\n'*}" = "${name%-mpi} $version ($build build)"
+    case $name in
+    ttt-train | ttt-eval | ttt-generate)
+        check "$name: backend, other builds" grep -qE '^backend cpu; builds beside this one: ' <<<"$said" ;;
+    ttt-train-mpi) check "$name: backend, other builds" grep -qE '^backend cpu with MPI; ' <<<"$said" ;;
+    esac
+done
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [[ $failed -eq 0 ]]
