@@ -12,8 +12,8 @@ enum { CHECK_BYTES = sizeof ",\"check\":\"01234567\"}" - 1 };
 
 static void file_free(struct manifest_file *f)
 {
-    const char *const owned[] = {f->path,    f->dtype,       f->tokenizer_name,
-                                 f->options, f->source.name, f->version};
+    const char *const owned[] = {f->path,        f->dtype,  f->tokenizer_name, f->options,
+                                 f->source.name, f->blocks, f->version};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         free((void *)owned[i]);
 }
@@ -40,9 +40,26 @@ int manifest_add(struct manifest *m, const struct manifest_file *file)
     f->options = strdup(file->options);
     f->source.name = strdup(file->source.name);
     f->version = strdup(file->version);
-    if (f->path && f->dtype && f->tokenizer_name && f->options && f->source.name && f->version)
+    f->blocks = file->blocks ? strdup(file->blocks) : NULL;
+    if (f->path && f->dtype && f->tokenizer_name && f->options && f->source.name && f->version &&
+        (f->blocks || !file->blocks))
         return 0;
     return fail("no memory for a manifest of %zu lines", m->count);
+}
+
+int manifest_add_sums(struct manifest *m, const struct manifest_file *file, const void *data)
+{
+    struct manifest_file f = *file;
+    struct blocks b = {0};
+    f.xxh3 = blocks_sums(&b, data, f.bytes);
+    f.crc32c = blocks_crc32c(&b);
+    f.block_bytes = b.block_bytes;
+    char *text = blocks_text(&b);
+    f.blocks = text;
+    int status = text ? manifest_add(m, &f) : fail("out of memory");
+    free(text);
+    blocks_free(&b);
+    return status;
 }
 
 const struct manifest_file *manifest_find(const struct manifest *m, const char *path)
@@ -74,6 +91,10 @@ static char *line_of(const struct manifest *m, size_t i)
                   f->source.name, "documents", (json_int_t)f->source.documents, "tokens",
                   (json_int_t)f->source.tokens, "chain", chain, "xxh3", f->xxh3.hex, "crc32c", crc,
                   "version", f->version);
+    if (line && f->blocks)
+        json_object_set_new(line, "blocks",
+                            json_pack("{sI ss}", "bytes", (json_int_t)f->block_bytes, "crc32c",
+                                      f->blocks));
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     json_decref(line);
     if (text)
@@ -116,24 +137,38 @@ static bool is_hex(const char *text, size_t digits)
     return strlen(text) == digits && strspn(text, "0123456789abcdef") == digits;
 }
 
+static int blocks_take(struct manifest_file *f, json_t *blocks)
+{
+    json_int_t bytes;
+    json_error_t e;
+    if (json_unpack_ex(blocks, &e, JSON_STRICT, "{s:I s:s !}", "bytes", &bytes, "crc32c",
+                       &f->blocks))
+        return fail("%s", e.text);
+    f->block_bytes = (uint64_t)bytes;
+    return blocks_text_good(f->blocks, f->block_bytes, f->bytes)
+               ? 0
+               : fail("'blocks' are not those of a file of %llu bytes",
+                      (unsigned long long)f->bytes);
+}
+
 /* Members of one line into m, which then owns copies. */
 static int line_take(struct manifest *m, json_t *line, size_t number, size_t lines)
 {
     struct manifest_file f = {0};
     json_int_t at, of, bytes, tokens, documents, vocab_size, from_documents, from_tokens;
     const char *tokenizer, *chain, *xxh3, *crc;
-    json_t *options, *seed;
+    json_t *options, *seed, *blocks = NULL;
     json_error_t e;
     if (json_unpack_ex(line, &e, JSON_STRICT,
                        "{s:I s:I s:s s:I s:I s:I s:s s:I s:s s:s s:o s:o s:{s:s s:I s:I s:s !} "
-                       "s:s s:s s:s s:s !}",
+                       "s:s s:s s:s s?o s:s !}",
                        "number", &at, "of", &of, "path", &f.path, "bytes", &bytes, "tokens",
                        &tokens, "documents", &documents, "dtype", &f.dtype, "vocab_size",
                        &vocab_size, "tokenizer", &tokenizer, "tokenizer_name", &f.tokenizer_name,
                        "options", &options, "seed", &seed, "source", "name", &f.source.name,
                        "documents", &from_documents, "tokens", &from_tokens, "chain", &chain,
-                       "xxh3", &xxh3, "crc32c", &crc, "version", &f.version, "check",
-                       &(const char *){0}))
+                       "xxh3", &xxh3, "crc32c", &crc, "version", &f.version, "blocks", &blocks,
+                       "check", &(const char *){0}))
         return fail("%s", e.text);
     if (at != (json_int_t)number || of != (json_int_t)lines)
         return fail("it says it is line %lld of %lld, but stands at line %zu of %zu: lines are "
@@ -150,6 +185,8 @@ static int line_take(struct manifest *m, json_t *line, size_t number, size_t lin
     if (!*f.path || *f.path == '/' || strstr(f.path, ".."))
         return fail("the path '%s' does not lie beside the manifest", f.path);
     f.bytes = (uint64_t)bytes;
+    if (blocks && blocks_take(&f, blocks))
+        return -1;
     f.tokens = (uint64_t)tokens;
     f.documents = (uint64_t)documents;
     f.vocab_size = (uint32_t)vocab_size;

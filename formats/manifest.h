@@ -14,12 +14,14 @@
                        trailer's, 16 hexadecimal digits
      xxh3, crc32c      of the whole file, in hexadecimal
      version           of the program that wrote it
+     blocks            {"bytes", "crc32c"}: bytes of a block, and the CRC32C of each, eight digits
+                       a block (blocks.h); older manifests lack it
      check             CRC32C of the line's bytes before this member's comma, 8 digits
    A line cut, changed or missing is thereby found by the reader itself. */
 #ifndef MANIFEST_H
 #define MANIFEST_H
 
-#include "checksum.h"
+#include "blocks.h"
 #include "err.h"
 
 #include <stddef.h>
@@ -44,6 +46,8 @@ struct manifest_file {
     struct manifest_source source;
     struct xxh3 xxh3;
     uint32_t crc32c;
+    uint64_t block_bytes;
+    const char *blocks; /* blocks_text of the file; NULL where they are not known */
     const char *version;
 };
 
@@ -58,6 +62,9 @@ must_check int manifest_read(struct manifest *m, const char *path);
 must_check int manifest_write(const struct manifest *m, const char *path);
 /* One more file, its strings copied. */
 must_check int manifest_add(struct manifest *m, const struct manifest_file *file);
+/* The same with the checksums of data [file->bytes]. */
+must_check int manifest_add_sums(struct manifest *m, const struct manifest_file *file,
+                                 const void *data);
 const struct manifest_file *manifest_find(const struct manifest *m, const char *path);
 void manifest_free(struct manifest *m); /* harmless when empty or freed */
 

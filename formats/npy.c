@@ -240,7 +240,7 @@ int npy_writer_open(struct npy_writer *w, const char *path, enum npy_dtype dtype
     }
     xxh3_begin(&w->stream);
     xxh3_add(&w->stream, header, sizeof header);
-    w->crc32c = crc32c(0, header, sizeof header);
+    blocks_add(&w->blocks, header, sizeof header);
     if (!writer_put(&w->file, header, sizeof header))
         return 0;
     npy_writer_abandon(w);
@@ -260,7 +260,7 @@ int npy_writer_put(struct npy_writer *w, const void *items, size_t count)
 {
     size_t bytes = count * npy_item_bytes(w->dtype);
     w->count += count;
-    w->crc32c = crc32c(w->crc32c, items, bytes);
+    blocks_add(&w->blocks, items, bytes);
     xxh3_add(&w->stream, items, bytes);
     return writer_put(&w->file, items, bytes);
 }
@@ -290,8 +290,9 @@ int npy_writer_sum_again(struct npy_writer *w)
     struct map m;
     if (map_open(&m, w->file.part))
         return -1;
-    w->xxh3 = xxh3_of(m.data, m.bytes);
-    w->crc32c = crc32c(0, m.data, m.bytes);
+    blocks_free(&w->blocks);
+    w->xxh3 = blocks_sums(&w->blocks, m.data, m.bytes);
+    w->crc32c = blocks_crc32c(&w->blocks);
     map_close(&m);
     return 0;
 }
@@ -302,6 +303,7 @@ int npy_writer_seal(struct npy_writer *w)
     npy_header(header, w->dtype, w->count);
     w->bytes = w->file.bytes;
     w->xxh3 = xxh3_end(&w->stream);
+    w->crc32c = blocks_crc32c(&w->blocks);
     if (w->raw)
         return writer_patch(&w->file, 0, "", 0);
     /* Also when it stands there already: bytes still held are written now, so that a full disk
@@ -314,6 +316,7 @@ int npy_writer_seal(struct npy_writer *w)
 int npy_writer_commit(struct npy_writer *w)
 {
     assert(!w->stream.state); /* sealed */
+    blocks_free(&w->blocks);
     return writer_commit(&w->file);
 }
 
@@ -321,5 +324,6 @@ void npy_writer_abandon(struct npy_writer *w)
 {
     if (w->stream.state)
         xxh3_end(&w->stream);
+    blocks_free(&w->blocks);
     writer_abandon(&w->file);
 }

@@ -2,7 +2,7 @@
 #ifndef NPY_H
 #define NPY_H
 
-#include "checksum.h"
+#include "blocks.h"
 #include "file.h"
 
 enum npy_dtype { NPY_U1, NPY_I1, NPY_U2, NPY_I4, NPY_U4, NPY_I8, NPY_U8, NPY_F4, NPY_F8 };
@@ -59,6 +59,7 @@ struct npy_writer {
     uint64_t promised; /* in the header */
     bool raw;          /* items alone: a file of another format, with the same sums */
     struct xxh3_stream stream;
+    struct blocks blocks; /* of the whole file after seal; owned, until commit or abandon */
     /* of the whole file, header included; after seal */
     uint64_t bytes;
     struct xxh3 xxh3;

@@ -90,6 +90,10 @@ struct tok_writer {
 /* path "-" is stdout; the file appears under its name on commit. On failure w is closed. */
 must_check int tok_writer_open(struct tok_writer *w, const char *path, const struct tok_meta *meta,
                                bool compress);
+/* The same under a lock, in PATH.part, which signals remove: a second program that writes the same
+   file is refused. */
+must_check int tok_writer_open_alone(struct tok_writer *w, const char *path,
+                                     const struct tok_meta *meta, bool compress);
 /* One whole document; count 0 is a document too. An id >= vocab_size is refused. */
 must_check int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t count);
 /* A document in parts: begin, append as often as needed, end. */

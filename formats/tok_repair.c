@@ -241,7 +241,7 @@ int tok_repair(struct tok_repair *r, const char *path, const char *out)
     if (!status && out) {
         struct tok_meta meta = w.meta;
         meta.block_ids = 0;
-        status = tok_writer_open(&writer, out, &meta, false);
+        status = tok_writer_open_alone(&writer, out, &meta, false);
         w.out = &writer;
     }
     if (!status)

@@ -430,6 +430,15 @@ int tok_writer_resume(struct tok_writer *w, const char *path, const struct tok_m
     return bad;
 }
 
+int tok_writer_open_alone(struct tok_writer *w, const char *path, const struct tok_meta *meta,
+                          bool compress)
+{
+    if (tok_writer_resume(w, path, meta, compress, NULL, 0))
+        return -1;
+    writer_transient(&w->file);
+    return 0;
+}
+
 void tok_writer_pause(struct tok_writer *w)
 {
     if (w->block)

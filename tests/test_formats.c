@@ -172,6 +172,50 @@ static void npy_harmed(void)
     case_end("1024 flips, 328 cuts");
 }
 
+/* ---- blocks ------------------------------------------------------------------------------- */
+
+/* In pieces of any size, and when there are so many that two become one. */
+static void blocks_of_any_size(void)
+{
+    enum { BYTES = 3 * BLOCK_BYTES_LEAST + 12345, PIECE = 700001 };
+    struct blocks pieces = {0}, whole = {0};
+    char *data = malloc(BYTES);
+    case_begin("blocks: in pieces and at once, doubled, and what may be said of them");
+    for (size_t i = 0; i < BYTES; i++)
+        data[i] = (char)(i * 2654435761u >> 13);
+    for (size_t at = 0; at < BYTES; at += PIECE)
+        blocks_add(&pieces, data + at, BYTES - at < PIECE ? BYTES - at : PIECE);
+    CHECK(!strcmp(blocks_sums(&whole, data, BYTES).hex, xxh3_of(data, BYTES).hex));
+    char *a = blocks_text(&pieces), *b = blocks_text(&whole);
+    CHECK(whole.count == 4 && strlen(a) == 32 && !strcmp(a, b));
+    CHECK(blocks_crc32c(&pieces) == crc32c(0, data, BYTES));
+    CHECK(pieces.crc[3] == crc32c(0, data + 3 * BLOCK_BYTES_LEAST, 12345));
+    CHECK(blocks_text_good(a, BLOCK_BYTES_LEAST, BYTES) && blocks_text_good("", 0, 0));
+    CHECK(!blocks_text_good(a, 2 * BLOCK_BYTES_LEAST, BYTES) && !blocks_text_good(a + 8, 1, BYTES));
+    CHECK(!blocks_text_good(a, BLOCK_BYTES_LEAST, 3 * BLOCK_BYTES_LEAST));
+    CHECK(blocks_same(&whole, a, 2) && !blocks_same(&whole, a + 8, 2));
+    free(a);
+    free(b);
+    /* As if 4096 blocks, all like the first, had been added: the next byte makes them 2048. */
+    uint32_t first = whole.crc[0], two = crc32c_combine(first, first, BLOCK_BYTES_LEAST);
+    for (size_t i = 0; i < BLOCKS_MAX; i++)
+        whole.crc[i] = first;
+    whole.count = BLOCKS_MAX;
+    whole.bytes = (uint64_t)BLOCKS_MAX * BLOCK_BYTES_LEAST;
+    uint32_t before = blocks_crc32c(&whole);
+    blocks_add(&whole, data, 1);
+    CHECK(whole.count == BLOCKS_MAX / 2 + 1 && whole.block_bytes == 2 * BLOCK_BYTES_LEAST);
+    CHECK(whole.crc[0] == two && whole.crc[BLOCKS_MAX / 2 - 1] == two);
+    CHECK(blocks_crc32c(&whole) == crc32c_combine(before, crc32c(0, data, 1), 1));
+    a = blocks_text(&whole);
+    CHECK(blocks_text_good(a, 2 * BLOCK_BYTES_LEAST, whole.bytes));
+    free(a);
+    blocks_free(&pieces);
+    blocks_free(&whole);
+    free(data);
+    case_end("");
+}
+
 /* ---- manifest, and what it guards --------------------------------------------------------- */
 
 static struct manifest_file line;
@@ -206,6 +250,7 @@ static int read_manifest(const char *path)
                f->source.documents == line.source.documents &&
                f->source.tokens == line.source.tokens && f->source.chain == line.source.chain &&
                !strcmp(f->xxh3.hex, line.xxh3.hex) && f->crc32c == line.crc32c &&
+               (i ? !f->blocks : !strcmp(f->blocks, "01234567") && f->block_bytes == 1 << 20) &&
                !strcmp(f->version, line.version);
     }
     manifest_free(&m);
@@ -249,8 +294,10 @@ static void manifest_guards(void)
     case_end("1216 flips, 152 cuts");
 
     case_begin("manifest: round trip, every flip and cut");
+    struct manifest_file second = line; /* as older programs wrote it: without blocks */
+    line.blocks = "01234567";
+    line.block_bytes = BLOCK_BYTES_LEAST;
     CHECK(!manifest_add(&m, &line));
-    struct manifest_file second = line;
     second.path = "train.offsets";
     second.seed = -1;
     second.bytes++;
@@ -300,6 +347,7 @@ int main(void)
     npy_round_trip();
     npy_headers();
     npy_harmed();
+    blocks_of_any_size();
     manifest_guards();
     meaning_checked();
     return check_finish();

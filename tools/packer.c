@@ -340,6 +340,8 @@ static int seal(struct packer *d, struct manifest *m)
             f.documents = from->documents;
             f.xxh3 = from->xxh3;
             f.crc32c = from->crc32c;
+            f.block_bytes = from->block_bytes;
+            f.blocks = from->blocks;
             status = manifest_add(m, &f);
         }
     }
@@ -365,9 +367,7 @@ static int pickle(struct packer *d, struct writer *w, struct manifest *m)
         f.dtype = "pickle";
         f.bytes = map.bytes;
         f.tokens = f.documents = 0;
-        f.xxh3 = xxh3_of(map.data, map.bytes);
-        f.crc32c = crc32c(0, map.data, map.bytes);
-        status = manifest_add(m, &f);
+        status = manifest_add_sums(m, &f, map.data);
     }
     map_close(&map);
     return status;

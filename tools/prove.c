@@ -1,5 +1,6 @@
 /* prove.c -- is one file whole, and does it hold what it should? */
 #include "prove.h"
+#include "damage.h"
 #include "foreign.h"
 #include "ids.h"
 #include "npy.h"
@@ -81,13 +82,12 @@ int prove_repair(const char *path, const char *out)
 
 /* ---- .npy --------------------------------------------------------------------------------- */
 
-/* What `who` ("the manifest") says of a file; crc may be NULL. */
+/* What `who` ("the manifest") says of a file; b, which may be NULL, becomes its blocks. */
 static int sums_check(const char *path, const struct map *m, const char *who, uint64_t bytes,
-                      const struct xxh3 *xxh3, const uint32_t *crc)
+                      const struct xxh3 *xxh3, struct blocks *b)
 {
     struct xxh3_stream s;
     struct progress shown;
-    uint32_t c = 0;
     if (m->bytes != bytes)
         return fail("%s: %zu bytes, but %s says %" PRIu64 ": cut short, or another file", path,
                     m->bytes, who, bytes);
@@ -96,21 +96,39 @@ static int sums_check(const char *path, const struct map *m, const char *who, ui
     for (size_t at = 0; at < m->bytes; at += CHUNK_BYTES) {
         size_t n = m->bytes - at < CHUNK_BYTES ? m->bytes - at : CHUNK_BYTES;
         xxh3_add(&s, m->data + at, n);
-        c = crc ? crc32c(c, m->data + at, n) : 0;
+        if (b)
+            blocks_add(b, m->data + at, n);
         progress_to(&shown, at + n);
     }
     progress_end(&shown);
     struct xxh3 x = xxh3_end(&s);
     if (strcmp(x.hex, xxh3->hex))
         return fail("%s: damaged: its XXH3-128 is %s, but %s says %s", path, x.hex, who, xxh3->hex);
-    if (crc && c != *crc)
-        return fail("%s: its crc32c is %08x, but %s says %08x", path, c, who, *crc);
     return 0;
 }
 
 static int line_check(const char *path, const struct map *m, const struct manifest_file *line)
 {
-    return sums_check(path, m, "the manifest", line->bytes, &line->xxh3, &line->crc32c);
+    struct blocks b = {0};
+    int status = sums_check(path, m, "the manifest", line->bytes, &line->xxh3, &b);
+    uint32_t crc = blocks_crc32c(&b);
+    if (status)
+        status = damage_place(path, m->bytes, &b, line);
+    else if (crc != line->crc32c)
+        status =
+            fail("%s: its crc32c is %08x, but the manifest says %08x", path, crc, line->crc32c);
+    blocks_free(&b);
+    return status;
+}
+
+static int sums_look(const char *path, const struct manifest_file *line)
+{
+    struct map m;
+    if (map_open(&m, path))
+        return -1;
+    int status = line_check(path, &m, line);
+    map_close(&m);
+    return status;
 }
 
 /* Every id is below the vocabulary; BOS and EOS are counted on the way, as Llama numbers them. */
@@ -162,12 +180,11 @@ int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file 
               struct proof *p)
 {
     struct npy a;
-    if (npy_open(&a, path))
-        return -1;
-    int status = line ? line_check(path, &a.map, line) : 0;
     struct count c = {0};
-    if (!status)
-        status = ids_check(path, &a, line ? line->vocab_size : vocab_size, line ? NULL : &c);
+    /* First what tells where it is damaged, be that its header. */
+    if ((line && sums_look(path, line)) || npy_open(&a, path))
+        return -1;
+    int status = ids_check(path, &a, line ? line->vocab_size : vocab_size, line ? NULL : &c);
     if (!status && line &&
         (a.count != line->tokens || strcmp(npy_dtype_name(a.dtype), line->dtype)))
         status = fail("%s: %" PRIu64 " ids of %s, but the manifest says %" PRIu64 " of %s", path,
@@ -212,11 +229,9 @@ static int starts_check(const char *path, const struct npy *a, const struct mani
 int prove_offsets(const char *path, const struct manifest_file *line, struct proof *p)
 {
     struct npy a;
-    if (npy_open(&a, path))
+    if (sums_look(path, line) || npy_open(&a, path))
         return -1;
-    int status = line_check(path, &a.map, line);
-    if (!status)
-        status = starts_check(path, &a, line);
+    int status = starts_check(path, &a, line);
     npy_close(&a);
     snprintf(p->note, sizeof p->note, "%" PRIu64 " documents", line->documents);
     return status;
@@ -270,13 +285,8 @@ int prove_foreign(const char *path, const char *format, const struct manifest_fi
 
 int prove_sums(const char *path, const struct manifest_file *line, struct proof *p)
 {
-    struct map m;
-    if (map_open(&m, path))
-        return -1;
-    int status = line_check(path, &m, line);
-    snprintf(p->note, sizeof p->note, "%zu bytes", m.bytes);
-    map_close(&m);
-    return status;
+    snprintf(p->note, sizeof p->note, "%" PRIu64 " bytes", line->bytes);
+    return sums_look(path, line);
 }
 
 /* ---- safetensors -------------------------------------------------------------------------- */

@@ -301,12 +301,11 @@ static int line_add(const struct shards *s, struct manifest *m, const char *opti
     f.path = name;
     f.dtype = npy_dtype_name(a.dtype);
     f.bytes = a.map.bytes;
-    f.xxh3 = xxh3_of(a.map.data, a.map.bytes);
-    f.crc32c = crc32c(0, a.map.data, a.map.bytes);
     f.tokens = a.count;
     f.documents = kind ? a.count - 1 : 0;
+    int status = manifest_add_sums(m, &f, a.map.data);
     npy_close(&a);
-    return manifest_add(m, &f);
+    return status;
 }
 
 /* Ids and offsets know half of what both lines say. */

@@ -99,10 +99,8 @@ static int shuffle_through(const struct job *j, struct tok_reader *r, struct shu
     if (note_shuffle(&r->meta, j->order, j->seed, documents))
         return fail("%s: %s", j->in, why());
     r->meta.block_ids = 0;
-    /* Begun anew, but under a lock: a second program that writes the same file is refused. */
-    if (tok_writer_resume(w, j->out, &r->meta, j->compress, NULL, 0))
+    if (tok_writer_open_alone(w, j->out, &r->meta, j->compress))
         return -1;
-    writer_transient(&w->file);
     int status = write_all(w, s, documents);
     /* The sum of the documents' hashes does not depend on their order. */
     bool same = w->totals.documents == documents && w->totals.sum == r->totals.sum;

@@ -75,15 +75,24 @@ int sink_file_add(struct sink *s, const struct npy_writer *w, const char *dtype,
                   uint64_t documents, bool named)
 {
     struct sink_file *grown = realloc(s->files, (s->file_count + 1) * sizeof *grown);
-    char *path = strdup(w->file.path + strlen(s->plan.dir) + 1);
+    char *path = strdup(w->file.path + strlen(s->plan.dir) + 1), *blocks = blocks_text(&w->blocks);
     if (grown)
         s->files = grown;
-    if (!grown || !path) {
+    if (!grown || !path || !blocks) {
         free(path);
+        free(blocks);
         return fail("no memory for a list of %zu files", s->file_count + 1);
     }
-    s->files[s->file_count++] =
-        (struct sink_file){path, dtype, w->bytes, tokens, documents, w->xxh3, w->crc32c, named};
+    s->files[s->file_count++] = (struct sink_file){.path = path,
+                                                   .dtype = dtype,
+                                                   .bytes = w->bytes,
+                                                   .tokens = tokens,
+                                                   .documents = documents,
+                                                   .xxh3 = w->xxh3,
+                                                   .crc32c = w->crc32c,
+                                                   .block_bytes = w->blocks.block_bytes,
+                                                   .blocks = blocks,
+                                                   .named = named};
     return 0;
 }
 
@@ -389,6 +398,7 @@ void sink_close(struct sink *s)
             free(path);
         }
         free(s->files[i].path);
+        free(s->files[i].blocks);
     }
     if (s->plan.format == SINK_MDS && s->plan.dir)
         rmdir(sink_path(s, "%s", "")); /* which fails, rightly, where files stayed */

@@ -50,7 +50,9 @@ struct sink_file {
     uint64_t bytes, tokens, documents;
     struct xxh3 xxh3;
     uint32_t crc32c;
-    bool named; /* it has its name already */
+    uint64_t block_bytes;
+    char *blocks; /* owned: blocks_text */
+    bool named;   /* it has its name already */
 };
 
 /* Zero means closed. Totals may be read; the rest is private. */

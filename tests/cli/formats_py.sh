@@ -36,7 +36,7 @@ fi
 
 cat >reader.py <<'END'
 """The files of docs/formats.md, read as that page says."""
-import ctypes, ctypes.util, glob, hashlib, json, struct, sys, zlib
+import ctypes, ctypes.util, json, struct, subprocess, sys, zlib
 
 xxh = ctypes.CDLL(ctypes.util.find_library("xxhash") or "libxxhash.so.0")
 class Hash128(ctypes.Structure):
@@ -178,7 +178,17 @@ for entry in files:
     case("manifest: " + entry["path"], entry["bytes"] == len(data) and entry["xxh3"] == hash128(data) and
          entry["crc32c"] == crc32c(data) and entry["tokenizer"] == plain["tokenizer"] and
          entry["source"]["chain"] == "%016x" % plain["chain"])
+blocks = [data[at:at + 2**20] for at in range(0, len(data), 2**20)]
+case("manifest: blocks", all(e["blocks"]["bytes"] == 2**20 for e in files) and len(blocks) > 0 and
+     "".join(crc32c(b) for b in blocks) == files[-1]["blocks"]["crc32c"])
+
+# An older manifest, without them.
+with open(folder + "manifest.jsonl", "w") as out:
+    for entry in files:
+        old = json.dumps({k: v for k, v in entry.items() if k not in ("blocks", "check")}, separators=(",", ":"))
+        out.write('%s,"check":"%s"}\n' % (old[:-1], crc32c(old[:-1].encode())))
+case("an older manifest is read", subprocess.run([sys.argv[2] + "/ttt-verify", "-q", "data"]).returncode == 0)
 print("%d passed, %d failed" % (passed, failed))
 sys.exit(failed != 0)
 END
-python3 reader.py "$model"
+python3 reader.py "$model" "$bin"

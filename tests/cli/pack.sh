@@ -269,6 +269,16 @@ for f in train.npy train.offsets test.npy manifest.jsonl; do
     rm h/*/$f
     [[ $f == manifest.jsonl ]] || refuse "verify: $f gone" 1 "$f: No such file" ttt-verify -q h
 done
+# A file of several blocks: the first bad one, and the documents that end after it begins.
+cp -r quiet qh
+ids=$(echo qh/*/train.npy) size=$(stat -c%s qh/*/train.npy)
+flip "$ids" $((1 << 20))
+after() { od -An -v -tu8 -w8 -j 136 qh/*/train.offsets | awk -v first="$1" '128 + 2 * $1 > first { n++ } END { print n }'; }
+documents=$(($(stat -c%s qh/*/train.offsets) / 8 - 17))
+refuse "verify: a bad block of an array, and what it costs" 1 \
+    "first bad: block 1, bytes 1048576 to $size; 1 of 2 blocks are bad; $(after 1048576) of $documents documents are lost" ttt-verify -q qh
+truncate -s 1000000 "$ids"
+refuse "verify: an array cut short, and what it costs" 1 "it ends at byte 1000000; $(after 1000000) of $documents documents are lost" ttt-verify -q qh
 expect "verify without a manifest: ids alone" bash -c 'ttt-verify --vocab-size 1024 h 2>/dev/null | grep -c "	ok	" | grep -qx 4'
 refuse "verify: ids above the vocabulary" 1 "not below the vocabulary of 100" ttt-verify --vocab-size 100 h/*/train.npy
 refuse "verify: nothing there" 1 "no dataset" bash -c 'mkdir -p nothing && ttt-verify nothing'
@@ -298,6 +308,9 @@ refuse "verify: the first bad block, and what it costs" 1 "first bad: block 0, b
 expect "verify --repair: writes what is good" bash -c 'ttt-verify --repair saved.tok harmed.tok >report.txt && ttt-verify -q saved.tok'
 expect "verify --repair: nothing else is lost" bash -c 'lost=$(sed -n "s/.*saved.*	\([0-9]*\) documents lost/\1/p" report.txt); good=$(ttt-peek saved.tok | sed -n "s/^documents	//p"); [[ $lost -gt 0 && $((lost + good)) -eq 18000 ]]'
 expect "verify --repair: the good documents are the same" bash -c 'cmp <(ttt-peek -q --format=ids saved.tok | tail -n 300) <(ttt-peek -q --format=ids blocks.tok | tail -n 300)'
+refuse "verify --repair: two with one output: the second is refused" 1 "saved.tok: another process is writing it" \
+    flock_part saved.tok "$bin/ttt-verify" --repair saved.tok harmed.tok
+rm saved.tok.part
 head -c 1100000 blocks.tok >cut.tok
 expect "verify --repair: a cut file" bash -c 'ttt-verify --repair saved.tok cut.tok | grep -q "the file was cut" && ttt-verify -q saved.tok'
 refuse "verify --repair: a damaged header" 1 "without its header" bash -c 'flip() { printf x | dd of=cut.tok bs=1 seek=9 conv=notrunc status=none; }; flip; ttt-verify --repair x.tok cut.tok'

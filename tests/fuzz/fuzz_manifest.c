@@ -8,6 +8,7 @@ static const char line[] =
     "\"tokenizer_name\":\"t\",\"options\":{},\"seed\":null,\"source\":{\"name\":\"a.tok\","
     "\"documents\":1,\"tokens\":1,\"chain\":\"0123456789abcdef\"},"
     "\"xxh3\":\"0123456789abcdef0123456789abcdef\",\"crc32c\":\"01234567\",\"version\":\"1\","
+    "\"blocks\":{\"bytes\":1048576,\"crc32c\":\"01234567\"},"
     "\"check\":\"01234567\"}\n";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
