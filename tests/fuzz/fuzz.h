@@ -1,4 +1,4 @@
-/* fuzz.h -- what libFuzzer's inputs become: a file of these bytes, or a good file with edits.
+/* fuzz.h -- what libFuzzer's inputs become: a file of these bytes, or edits of a good one.
 
    `make fuzz` builds with FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION, in which the checksums of .tok
    files and manifests always agree: no fuzzer finds one that does by chance, and what lies under a
@@ -51,6 +51,17 @@ static inline const uint8_t *fuzz_edited(const uint8_t *good, size_t *good_bytes
                 file[place] = data[at];
     }
     return file;
+}
+
+/* What the input stands for, *n bytes of it: with an 'e' in front edits of `good`, else itself. */
+static inline const uint8_t *fuzz_subject(const void *good, size_t good_bytes, const uint8_t *data,
+                                          size_t bytes, size_t *n)
+{
+    *n = bytes;
+    if (!bytes || data[0] != 'e')
+        return data;
+    *n = good_bytes;
+    return fuzz_edited(good, n, data + 1, bytes - 1);
 }
 
 /* The whole of a file, kept for good. */

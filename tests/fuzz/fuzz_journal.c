@@ -18,12 +18,9 @@ static const uint8_t *good(size_t *bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct journal j;
-    size_t n = bytes;
-    const uint8_t *text = data;
-    if (bytes && data[0] == 'e') {
-        text = good(&n);
-        text = fuzz_edited(text, &n, data + 1, bytes - 1);
-    }
+    size_t good_bytes, n;
+    const uint8_t *made = good(&good_bytes);
+    const uint8_t *text = fuzz_subject(made, good_bytes, data, bytes, &n);
     if (journal_read(&j, (const char *)text, n))
         return 0;
     uint64_t finished = 0;

@@ -13,12 +13,10 @@ static const char line[] =
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    size_t n = sizeof line - 1;
+    size_t n;
     struct manifest m;
-    const uint8_t *file = bytes && data[0] == 'e'
-                              ? fuzz_edited((const uint8_t *)line, &n, data + 1, bytes - 1)
-                              : data;
-    if (manifest_read(&m, fuzz_file(file, file == data ? bytes : n)))
+    const uint8_t *file = fuzz_subject(line, sizeof line - 1, data, bytes, &n);
+    if (manifest_read(&m, fuzz_file(file, n)))
         return 0;
     for (size_t i = 0; i < m.count; i++)
         if (manifest_find(&m, m.files[i].path) == NULL)

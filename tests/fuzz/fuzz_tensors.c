@@ -9,13 +9,12 @@ static const char header[] = "{\"__metadata__\":{\"a\":\"b\"},"
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     uint8_t good[8 + sizeof header - 1 + 18] = {sizeof header - 1};
-    size_t n = sizeof good;
+    size_t n;
     struct tensors t;
     unsigned sum = 0;
     memcpy(good + 8, header, sizeof header - 1);
-    const uint8_t *file =
-        bytes && data[0] == 'e' ? fuzz_edited(good, &n, data + 1, bytes - 1) : data;
-    if (tensors_open(&t, fuzz_file(file, file == data ? bytes : n)))
+    const uint8_t *file = fuzz_subject(good, sizeof good, data, bytes, &n);
+    if (tensors_open(&t, fuzz_file(file, n)))
         return 0;
     for (int i = 0; i < t.count; i++)
         for (size_t k = 0; k < t.list[i].bytes; k++)
