@@ -1,11 +1,11 @@
 /* sink.h -- one split of a dataset being written, in one of the formats that trainers read.
 
-       npy        SPLIT.npy, SPLIT.offsets             docs/formats.md
-       megatron   SPLIT.bin, SPLIT.idx                 Megatron's indexed dataset, a document a
-   sequence nanogpt    SPLIT.bin                            u16 alone llmc       SPLIT_000000.bin,
-   SPLIT_000001.bin   llm.c: 256 i32 of header, then ids datatrove  SPLIT.ds, SPLIT.ds.index,
-   SPLIT.ds.metadata mds        SPLIT/shard.00000.mds, SPLIT/index.json   MosaicML streaming, a
-   document a sample
+     npy        SPLIT.npy, SPLIT.offsets         docs/formats.md
+     megatron   SPLIT.bin, SPLIT.idx             Megatron's indexed dataset: a document a sequence
+     nanogpt    SPLIT.bin                        u16 alone
+     llmc       SPLIT_000000.bin, ...            llm.c: 256 i32 of header, then ids
+     datatrove  SPLIT.ds and .index, .metadata
+     mds        SPLIT/shard.00000.mds, ...       MosaicML streaming: a document a sample
 
    Files wait under temporary names until commit; of llmc and mds all but the last get theirs as
    they are full, and lose them when the sink is abandoned. */
