@@ -36,6 +36,7 @@ struct writer {
     uint64_t bytes;    /* put so far */
     uint8_t *buf;      /* owned */
     size_t held;       /* bytes in buf not yet written */
+    uint64_t begun;    /* bytes that the disk has been told to write */
     char *path, *part; /* owned; part is NULL where there is no rename */
 };
 

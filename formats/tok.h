@@ -84,6 +84,7 @@ struct tok_writer {
     struct tok_meta meta;
     struct tok_totals totals; /* so far */
     struct writer file;
+    bool watchful;               /* set it after open: tok_writer_most will be asked */
     struct tok_block_out *block; /* owned; private */
 };
 
@@ -99,9 +100,12 @@ must_check int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t 
 /* A document in parts: begin, append as often as needed, end. */
 must_check int tok_writer_begin(struct tok_writer *w);
 must_check int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count);
-/* Ids as they are stored, tok_id_bytes each, which the caller knows to be below vocab_size. */
+/* Ids as they are stored, tok_id_bytes each, which the caller knows to be below vocab_size, or asks
+   tok_writer_most. */
 must_check int tok_writer_append_stored(struct tok_writer *w, const void *stored, size_t count);
 must_check int tok_writer_end(struct tok_writer *w);
+/* The largest id so far, 0 without any; `watchful` must have been set after open. */
+must_check int tok_writer_most(struct tok_writer *w, uint32_t *most);
 /* Index, trailer, sync, rename. Closes w, also on failure. */
 must_check int tok_writer_commit(struct tok_writer *w);
 void tok_writer_abandon(struct tok_writer *w); /* harmless when closed or committed */
@@ -125,6 +129,8 @@ struct tok_reader {
     uint64_t offset;          /* bytes read, for progress */
     uint64_t file_bytes;      /* 0 when it is a pipe */
     bool stored_only;         /* set it after open: pieces come without `ids`, which is faster */
+    bool unsummed;            /* set it after open: documents are not hashed, and the caller holds
+                                 what it makes of them against totals.sum */
     bool deflated;            /* a block was */
     struct tok_block_in *block; /* owned; private */
 };
@@ -153,10 +159,11 @@ must_check int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece);
 /* Read trailer and index without the blocks: totals are known then, and seek works. -1 with why()
    when path is not a regular file. The position does not change. */
 must_check int tok_reader_index(struct tok_reader *r);
-/* After open: take the blocks of a regular file from a map of it, read in at once. `stored` then
-   stays until close unless its block was deflated, and stored_only is set. Frames are checked as
-   ever, checksums and ids of blocks from .. to-1 alone, and no document's hash: the caller sees to
-   the rest. tok_reader_seek does not go with it. */
+/* After open: take the blocks of a regular file from a map of it. All of it has been read in when
+   tok_reader_piece says 0, by a thread beside; who takes pieces in any order does so then. `stored`
+   then stays until close unless its block was deflated, and stored_only is set. Frames are checked
+   as ever, checksums and ids of blocks from .. to-1 alone, and no document's hash: the caller sees
+   to the rest. tok_reader_seek does not go with it. */
 must_check int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to);
 /* Let tok_reader_next (or _piece) continue with document n. Needs tok_reader_index. */
 must_check int tok_reader_seek(struct tok_reader *r, uint64_t n);

@@ -3,6 +3,7 @@
 #define TOK_BLOCK_H
 
 #include "tok.h"
+#include "worker.h"
 
 #include <xxhash.h>
 
@@ -75,6 +76,7 @@ struct tok_block_in {
     int fd;
     bool regular, ended;
     struct map map;                /* the whole file, with tok_reader_map */
+    struct worker ahead;           /* reads it in, while its frames are walked */
     uint64_t prove_from, prove_to; /* blocks to be proved there */
     /* the block being handed out */
     struct tok_frame frame;

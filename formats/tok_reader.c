@@ -67,6 +67,7 @@ void tok_reader_close(struct tok_reader *r)
     struct tok_block_in *b = r->block;
     if (!b)
         return;
+    worker_close(&b->ahead);
     if (b->fd > STDIN_FILENO)
         close(b->fd);
     free(b->stored.data);
@@ -133,6 +134,19 @@ int tok_reader_open(struct tok_reader *r, const char *path)
     return -1;
 }
 
+/* All of the map, in order, for who reads in any order would make the disk seek. */
+static int map_read(void *self)
+{
+    const struct map *m = self;
+    if (madvise((void *)m->data, m->bytes, MADV_POPULATE_READ)) {
+        static volatile uint8_t touched;
+        for (size_t at = 0; at < m->bytes; at += 4096)
+            touched = m->data[at];
+        (void)touched;
+    }
+    return 0;
+}
+
 int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to)
 {
     struct tok_block_in *b = r->block;
@@ -143,17 +157,10 @@ int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to)
         return -1;
     if (b->map.bytes < r->offset)
         return fail("%s: it has changed while it was read", b->path);
-    /* In order now, for who reads in any order would make the disk seek. */
-    if (madvise((void *)b->map.data, b->map.bytes, MADV_POPULATE_READ)) {
-        static volatile uint8_t touched;
-        for (size_t at = 0; at < b->map.bytes; at += 4096)
-            touched = b->map.data[at];
-        (void)touched;
-    }
     b->prove_from = from;
     b->prove_to = to;
     b->partial = r->stored_only = true;
-    return 0;
+    return worker_give(&b->ahead, map_read, &b->map);
 }
 
 /* ---- one block ---------------------------------------------------------------------------- */
@@ -285,7 +292,7 @@ static int end_read(struct tok_reader *r)
     if (t.blocks != b->seen.blocks || t.documents != b->begun || t.tokens != b->seen.tokens ||
         index_at != b->at)
         return fail("%s: the trailer's totals are not those of the blocks", b->path);
-    if (!b->partial && (t.sum != b->seen.sum || t.chain != b->seen.chain))
+    if (!b->partial && !r->unsummed && (t.sum != b->seen.sum || t.chain != b->seen.chain))
         return fail("%s: the documents do not give the hashes in the trailer", b->path);
     long n = read_some(r, &more, 1);
     if (n < 0)
@@ -296,7 +303,7 @@ static int end_read(struct tok_reader *r)
                     b->path, (unsigned long long)r->offset);
     r->totals = t;
     b->ended = true;
-    return 0;
+    return worker_wait(&b->ahead);
 }
 
 int tok_block_next(struct tok_reader *r)
@@ -360,7 +367,7 @@ int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
         .last = !(at_end && f->flags & TOK_CONTINUES),
         .stored = stored,
     };
-    if (!b->partial) {
+    if (!b->partial && !r->unsummed) {
         if (piece->first)
             XXH3_64bits_reset(b->hash);
         XXH3_64bits_update(b->hash, stored, id_bytes * piece->count);

@@ -1,4 +1,5 @@
 /* tok_writer.c -- token documents to a file or pipe, block by block. */
+#include "ids.h"
 #include "tok.h"
 #include "tok_block.h"
 #include "worker.h"
@@ -27,10 +28,14 @@ struct tok_block_out {
     uint32_t pieces, count;
     uint64_t documents, tokens; /* before this block */
     bool continued, in_document;
-    XXH3_state_t *hash; /* owned: of the document being written */
+    /* of the document being written: its ids from here on are in no hash yet */
+    uint32_t unhashed;
+    bool hashing;       /* those before are */
+    XXH3_state_t *hash; /* owned */
     uint8_t *index;     /* owned: entries so far */
     size_t index_room;
     struct tok_block_job job;
+    uint32_t most;        /* of the ids of all blocks written, where the writer is watchful */
     struct worker behind; /* checksums, deflation and writing, while the next block is filled */
 };
 
@@ -158,6 +163,11 @@ static int block_write(void *self)
     struct tok_block_out *b = j->w->block;
     struct tok_frame *f = &j->frame;
     uint8_t *payload = j->payload;
+    if (j->w->watchful) {
+        uint32_t most =
+            ids_most(payload + 4 * (size_t)f->pieces, f->ids, tok_id_bytes(&j->w->meta));
+        b->most = most > b->most ? most : b->most;
+    }
     f->stored_bytes = deflated(b, payload, j->bytes);
     if (f->stored_bytes) {
         f->flags |= TOK_DEFLATED;
@@ -205,6 +215,20 @@ static int block_flush(struct tok_writer *w, bool continues, bool last)
 static void piece_begin(struct tok_block_out *b)
 {
     b->piece_ids[b->pieces++] = 0;
+    b->unhashed = b->count;
+}
+
+/* What the block has of its document into the hash: only where the document goes on in the next.
+   One that lies in a block is hashed at once at its end, which costs a third. */
+static void hash_on(struct tok_writer *w)
+{
+    struct tok_block_out *b = w->block;
+    size_t id_bytes = tok_id_bytes(&w->meta);
+    if (!b->hashing)
+        XXH3_64bits_reset(b->hash);
+    b->hashing = true;
+    XXH3_64bits_update(b->hash, b->ids + id_bytes * b->unhashed,
+                       id_bytes * (b->count - b->unhashed));
 }
 
 int tok_writer_begin(struct tok_writer *w)
@@ -216,7 +240,7 @@ int tok_writer_begin(struct tok_writer *w)
             return -1;
     piece_begin(b);
     b->in_document = true;
-    XXH3_64bits_reset(b->hash);
+    b->hashing = false;
     return 0;
 }
 
@@ -245,6 +269,7 @@ static uint8_t *room_for_ids(struct tok_writer *w, size_t *room)
 {
     struct tok_block_out *b = w->block;
     if (b->count == w->meta.block_ids) {
+        hash_on(w);
         if (block_flush(w, true, false))
             return NULL;
         piece_begin(b);
@@ -254,10 +279,9 @@ static uint8_t *room_for_ids(struct tok_writer *w, size_t *room)
 }
 
 /* So many ids have been put there. */
-static void ids_take(struct tok_writer *w, const uint8_t *there, size_t count)
+static void ids_take(struct tok_writer *w, size_t count)
 {
     struct tok_block_out *b = w->block;
-    XXH3_64bits_update(b->hash, there, tok_id_bytes(&w->meta) * count);
     b->piece_ids[b->pieces - 1] += (uint32_t)count;
     b->count += (uint32_t)count;
     w->totals.tokens += count;
@@ -276,7 +300,7 @@ int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count)
             return fail("%s: document %llu has id %u, which is not below the vocabulary of %u",
                         w->file.path, (unsigned long long)w->totals.documents, ids[good],
                         w->meta.vocab_size);
-        ids_take(w, to, n);
+        ids_take(w, n);
         ids += n;
         count -= n;
     }
@@ -294,7 +318,7 @@ int tok_writer_append_stored(struct tok_writer *w, const void *stored, size_t co
             return -1;
         size_t n = count < room ? count : room;
         memcpy(to, stored, id_bytes * n);
-        ids_take(w, to, n);
+        ids_take(w, n);
         stored = (const uint8_t *)stored + id_bytes * n;
         count -= n;
     }
@@ -306,7 +330,25 @@ int tok_writer_end(struct tok_writer *w)
     struct tok_block_out *b = w->block;
     assert(b->in_document);
     b->in_document = false;
-    tok_totals_add(&w->totals, XXH3_64bits_digest(b->hash));
+    size_t id_bytes = tok_id_bytes(&w->meta);
+    uint64_t hash;
+    if (b->hashing) {
+        hash_on(w);
+        hash = XXH3_64bits_digest(b->hash);
+    } else
+        hash = XXH3_64bits(b->ids + id_bytes * b->unhashed, id_bytes * (b->count - b->unhashed));
+    tok_totals_add(&w->totals, hash);
+    return 0;
+}
+
+int tok_writer_most(struct tok_writer *w, uint32_t *most)
+{
+    struct tok_block_out *b = w->block;
+    assert(w->watchful);
+    if (worker_wait(&b->behind))
+        return -1;
+    *most = ids_most(b->ids, b->count, tok_id_bytes(&w->meta));
+    *most = b->most > *most ? b->most : *most;
     return 0;
 }
 

@@ -68,6 +68,8 @@ int damage_place(const char *path, uint64_t bytes, const struct blocks *b,
         fail("%s; first bad: block %" PRIu64 ", bytes %" PRIu64 " to %" PRIu64 "; %zu of %zu "
              "blocks are bad%s",
              said, bad[0].from / b->block_bytes, bad[0].from, bad[0].to, count, b->count, lost);
+    else /* offsets that cannot be read are not what is wrong here */
+        fail("%s", said);
     free(bad);
     return -1;
 }

@@ -23,19 +23,19 @@ struct gather {
     size_t files, rest_count, rest_room;
     uint64_t before_tokens, head_tokens; /* as reorder has them */
     uint64_t place;
-    uint32_t next;  /* of the document being handed out; 0: begin another */
-    bool unchecked; /* ids are looked at as they are handed out */
+    uint32_t next; /* of the document being handed out; 0: begin another */
 };
 
 /* Take the documents of `files` streams, plan->documents in all; their places are plan's. Of every
    stream's blocks part `part` of `parts` is proved; with parts 0 none: whoever takes the documents
-   compares their hashes with the streams' sum. 1: all is there; 0: not for such files, or not with
-   so little memory; -1. On 0 and -1 g is closed. */
+   compares their hashes with the streams' sum, and sees that their ids are below the vocabulary. 1:
+   all is there; 0: not for such files, or not with so little memory; -1. On 0 and -1 g is closed.
+ */
 must_check int gather_open(struct gather *g, const struct reorder_plan *plan,
                            const char *const *paths, int files, int part, int parts);
 void gather_close(struct gather *g); /* harmless when closed */
 
-/* As reorder_next. */
-must_check int gather_next(struct gather *g, struct reorder_piece *piece);
+/* As reorder_next, but it cannot fail. */
+int gather_next(struct gather *g, struct reorder_piece *piece);
 
 #endif

@@ -9,7 +9,7 @@
 enum {
     LARGE_SHARE = 64, /* a document above this part of the memory goes through its own file */
     CHUNK_SHARE = 8,  /* a chunk of the waiting file is at most this part */
-    PART_BYTES_MAX = 1 << 20,
+    PART_BYTES_MAX = 8 << 20,
     PART_BYTES_MIN = 8192,
     HEAD_BYTES = 16, /* of a record: slot and count */
 };
@@ -93,14 +93,16 @@ static int buckets_begin(struct reorder *o, size_t kept)
     o->slot_bytes = 1;
     while (o->slot_bytes < 8 && (o->places_each - 1) >> 8 * o->slot_bytes)
         o->slot_bytes++;
-    o->part_bytes = (o->room - kept) / o->buckets & ~(size_t)4095;
+    o->part_bytes = (o->room - kept) / (o->buckets + 1) & ~(size_t)4095;
     o->part_bytes = o->part_bytes < PART_BYTES_MAX ? o->part_bytes : PART_BYTES_MAX;
     if (o->part_bytes < PART_BYTES_MIN)
         return too_small(o, "the order of so much data");
-    o->buffers = o->arena + kept;
+    o->buffers = malloc((o->buckets + 1) * sizeof *o->buffers);
     o->filled = calloc(o->buckets, sizeof *o->filled);
-    if (!o->filled)
+    if (!o->buffers || !o->filled)
         return fail("no memory for %llu buckets", (unsigned long long)o->buckets);
+    for (uint64_t b = 0; b <= o->buckets; b++)
+        o->buffers[b] = o->arena + kept + b * o->part_bytes;
     o->placing = true;
     return scratch(o, &o->bucketed);
 }
@@ -158,12 +160,14 @@ int reorder_open(struct reorder *o, const struct reorder_plan *plan)
 
 void reorder_close(struct reorder *o)
 {
+    worker_close(&o->behind);
     scratch_file_close(&o->waiting);
     scratch_file_close(&o->bucketed);
     scratch_file_close(&o->large_file);
     placing_end(&o->order);
     free(o->arena);
     free(o->doc);
+    free(o->buffers);
     free(o->filled);
     free(o->chunks.list);
     free(o->parts.list);
@@ -208,22 +212,38 @@ static int wait_put(struct reorder *o, const void *stored, uint64_t count, bool 
 
 /* ---- documents whose place is known ------------------------------------------------------- */
 
+static int part_write(void *self)
+{
+    const struct reorder_write *w = self;
+    return scratch_file_write(w->to, w->data, w->bytes, w->at);
+}
+
+/* What bucket b has in its buffer goes to the file, and it gets another one. */
+static int bucket_flush(struct reorder *o, uint64_t b)
+{
+    struct reorder_part part = {o->bucketed.bytes, o->filled[b], b};
+    uint8_t *full = o->buffers[b];
+    if (worker_wait(&o->behind) || part_add(&o->parts, part))
+        return -1;
+    o->write = (struct reorder_write){&o->bucketed, full, o->filled[b],
+                                      scratch_file_claim(&o->bucketed, o->filled[b])};
+    o->buffers[b] = o->buffers[o->buckets];
+    o->buffers[o->buckets] = full;
+    o->filled[b] = 0;
+    return worker_give(&o->behind, part_write, &o->write);
+}
+
 static int bucket_write(struct reorder *o, uint64_t b, const void *data, size_t bytes)
 {
     const uint8_t *from = data;
-    uint8_t *buffer = o->buffers + b * o->part_bytes;
     while (bytes) {
         size_t left = o->part_bytes - o->filled[b], n = bytes < left ? bytes : left;
-        memcpy(buffer + o->filled[b], from, n);
+        memcpy(o->buffers[b] + o->filled[b], from, n);
         o->filled[b] += n;
         from += n;
         bytes -= n;
-        if (o->filled[b] < o->part_bytes)
-            continue;
-        struct reorder_part part = {o->bucketed.bytes, o->part_bytes, b};
-        if (scratch_file_add(&o->bucketed, buffer, o->part_bytes) || part_add(&o->parts, part))
+        if (o->filled[b] == o->part_bytes && bucket_flush(o, b))
             return -1;
-        o->filled[b] = 0;
     }
     return 0;
 }
@@ -329,13 +349,11 @@ static int by_place(const void *a, const void *b)
 
 static int buckets_flush(struct reorder *o)
 {
-    for (uint64_t b = 0; b < o->buckets; b++) {
-        struct reorder_part part = {o->bucketed.bytes, o->filled[b], b};
-        if (o->filled[b] &&
-            (scratch_file_add(&o->bucketed, o->buffers + b * o->part_bytes, o->filled[b]) ||
-             part_add(&o->parts, part)))
+    for (uint64_t b = 0; b < o->buckets; b++)
+        if (o->filled[b] && bucket_flush(o, b))
             return -1;
-    }
+    if (worker_wait(&o->behind)) /* the arena is for what is read now */
+        return -1;
     if (o->parts.count)
         qsort(o->parts.list, o->parts.count, sizeof *o->parts.list, by_owner);
     return 0;
@@ -414,6 +432,7 @@ static int load(struct reorder *o)
 {
     uint64_t b = (o->place - o->plan.from) / o->places_each, end = o->place + o->places_each;
     end = end < o->plan.to ? end : o->plan.to;
+    size_t first = o->part;
     for (o->used = 0; o->part < o->parts.count && o->parts.list[o->part].owner == b; o->part++) {
         const struct reorder_part *p = &o->parts.list[o->part];
         if (p->bytes > o->room - o->used)
@@ -422,6 +441,10 @@ static int load(struct reorder *o)
             return -1;
         o->used += p->bytes;
     }
+    for (size_t i = first; i < o->part; i++)
+        scratch_file_forget(&o->bucketed, o->parts.list[i].bytes, o->parts.list[i].at);
+    for (size_t i = o->part; i < o->parts.count && o->parts.list[i].owner == b + 1; i++)
+        scratch_file_expect(&o->bucketed, o->parts.list[i].bytes, o->parts.list[i].at);
     if (slots_begin(o, end - o->place))
         return -1;
     for (uint64_t at = 0; at < o->used; at += record_bytes(o, o->arena + at)) {

@@ -12,6 +12,7 @@
 #include "placing.h"
 #include "scratch_file.h"
 #include "tok.h"
+#include "worker.h"
 
 struct reorder_plan {
     enum placing_kind kind;
@@ -48,6 +49,14 @@ struct reorder_parts {
     size_t count, room;
 };
 
+/* A buffer of a bucket that is full, on its way to the file. */
+struct reorder_write {
+    const struct scratch_file *to;
+    const uint8_t *data;
+    size_t bytes;
+    uint64_t at;
+};
+
 struct reorder_large {
     uint64_t document, place, at, count; /* in the file of large ones */
 };
@@ -78,8 +87,11 @@ struct reorder {
     bool placing; /* the order is known: documents go to buckets */
     uint64_t buckets, places_each;
     size_t slot_bytes, part_bytes;
-    uint8_t *buffers; /* [buckets][part_bytes], in the arena */
-    size_t *filled;   /* [buckets], owned */
+    uint8_t **buffers; /* [buckets + 1], owned, each [part_bytes] in the arena: the last one is
+                          being written, or is none's */
+    size_t *filled;    /* [buckets], owned */
+    struct reorder_write write;
+    struct worker behind; /* writes it while the others are filled */
     /* handing out */
     uint64_t place, loaded_to;
     uint64_t *slots; /* of the loaded places, in the arena */

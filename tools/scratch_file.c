@@ -2,6 +2,7 @@
 #include "scratch_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,21 +51,45 @@ void scratch_file_close(struct scratch_file *f)
     *f = (struct scratch_file){0};
 }
 
-int scratch_file_add(struct scratch_file *f, const void *data, size_t bytes)
+uint64_t scratch_file_claim(struct scratch_file *f, size_t bytes)
+{
+    uint64_t at = f->bytes;
+    account(f, at + bytes);
+    return at;
+}
+
+int scratch_file_write(const struct scratch_file *f, const void *data, size_t bytes, uint64_t at)
 {
     const char *from = data;
     while (bytes) {
-        ssize_t n = pwrite(f->fd - 1, from, bytes, (off_t)f->bytes);
+        ssize_t n = pwrite(f->fd - 1, from, bytes, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return fail("the temporary file: %s after %llu bytes; %s", strerror(errno),
-                        (unsigned long long)f->bytes, advice);
-        account(f, f->bytes + (uint64_t)n);
+                        (unsigned long long)at, advice);
+        at += (uint64_t)n;
         from += n;
         bytes -= (size_t)n;
     }
     return 0;
+}
+
+int scratch_file_add(struct scratch_file *f, const void *data, size_t bytes)
+{
+    return scratch_file_write(f, data, bytes, scratch_file_claim(f, bytes));
+}
+
+/* Both are hints: where the file system does not know them nothing is lost but time. */
+void scratch_file_expect(const struct scratch_file *f, uint64_t bytes, uint64_t at)
+{
+    posix_fadvise(f->fd - 1, (off_t)at, (off_t)bytes, POSIX_FADV_WILLNEED);
+}
+
+void scratch_file_forget(const struct scratch_file *f, uint64_t bytes, uint64_t at)
+{
+    if (bytes)
+        fallocate(f->fd - 1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)bytes);
 }
 
 int scratch_file_read(const struct scratch_file *f, void *data, size_t bytes, uint64_t at)
