@@ -171,9 +171,10 @@ LIB.kernels := $B/obj/libkernels.a
 LIB.trainer := $B/obj/libtrainer.a
 
 TRAINER_BIN := $(TRAINERS:%=$B/bin/ttt-%)
-MPI_BIN     := $(if $(MPICC),$B/bin/ttt-train-mpi)
-MPI_TEST_BIN := $(if $(MPICC),$B/tests/ranks_comm)
-NCCL_TEST_BIN := $(if $(HAS_NCCL),$B/tests/ranks_comm)
+MPI_BIN     := $(if $(MPICC),$(TRAINERS:%=$B/bin/ttt-%-mpi))
+RANKS_TESTS := $(patsubst tests/%.c,$B/tests/%,$(wildcard tests/ranks_*.c))
+MPI_TEST_BIN := $(if $(MPICC),$(RANKS_TESTS))
+NCCL_TEST_BIN := $(if $(HAS_NCCL),$(RANKS_TESTS))
 CONVERT_BIN := $(CONVERT:%=$B/bin/ttt-%)
 TOOL_BIN    := $(patsubst %,$B/bin/ttt-%,$(TOOLS) $(FETCH))
 DEVICE_TEST_BIN := $(DEVICE_TESTS:%=$B/tests/%)
@@ -246,14 +247,14 @@ $(TOOL_BIN): $B/bin/ttt-%: $B/obj/tools/%.c.o $(LIB.tools) $(LIB.formats)
 # Nothing else needs msgpack-c.
 $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
 
-$B/bin/ttt-train $(MPI_BIN): LINK_HOW = $(WRAP)
+$B/bin/ttt-train $(filter %train-mpi,$(MPI_BIN)): LINK_HOW = $(WRAP)
 $(TRAINER_BIN) $(CONVERT_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
 	$(LINK) $(LINK_HOW) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
 $(MPI_BIN): $B/bin/ttt-%-mpi: $B/obj/trainer/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(MPI) $(SANITIZE) $(LINK_HOW) -Wl,--as-needed $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(MPI) $(SANITIZE) $(LINK_HOW) -Wl,--as-needed $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
 
 $(MPI_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)

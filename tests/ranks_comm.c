@@ -3,9 +3,8 @@
 #include "check.h"
 #include "comm.h"
 #include "device.h"
-#include "mesh.h"
-#include "peers.h"
 #include "report.h"
+#include "team.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -146,26 +145,19 @@ static void test_axis(enum comm_axis axis, float *host, float *device)
 
 int main(int argc, char **argv)
 {
-    struct ranks ranks;
-    struct peers peers;
-    if (ranks_find(&ranks) || mesh_parse(&mesh, argc > 1 ? argv[1] : "1,1,1", ranks.count) ||
-        peers_open(&peers, &ranks, 30))
+    struct team team;
+    team_find(&team, "ranks_comm");
+    team_shape(&team, argc > 1 ? argv[1] : "1,1,1", 30);
+    if (team_meet(&team, 30))
         die("%s", why());
-    mesh.rank = ranks.rank;
-    struct comm_mesh self = {.rank = mesh.rank, .dp = mesh.dp, .fsdp = mesh.fsdp, .mp = mesh.mp};
-    device_choose(ranks.local, ranks.here);
+    mesh = team.mesh;
     const char *trouble = device_open(1);
-    if (!trouble && ranks.count > 1 && ranks.rank == 0)
-        trouble = comm_make_id(self.id);
     if (trouble)
         die("%s", trouble);
-    if (peers_share(&peers, self.id, sizeof self.id) || peers_watch(&peers))
-        die("%s", why());
     case_begin("collectives");
-    trouble = comm_open(&self);
-    if (trouble)
-        die("%s", trouble);
-    size_t room = (size_t)(ranks.count + 1) * COUNT;
+    if (team_join(&team))
+        team_die(&team);
+    size_t room = (size_t)(team.ranks.count + 1) * COUNT;
     float *host = calloc(room, sizeof *host), *device = device_alloc(room * sizeof *device);
     for (int axis = 0; host && device && axis < COMM_AXES; axis++)
         test_axis((enum comm_axis)axis, host, device);
@@ -173,8 +165,7 @@ int main(int argc, char **argv)
     case_end("");
     free(host);
     device_free(device);
-    comm_close();
-    peers_close(&peers);
+    team_close(&team);
     device_close();
     return check_finish();
 }

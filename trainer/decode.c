@@ -1,39 +1,58 @@
 /* decode.c -- the model one token at a time, with its memory of the text. */
 #include "decode.h"
+#include "comm.h"
 #include "device.h"
 #include "kernels.h"
 #include "mixer_parts.h"
 #include "model_block.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-/* One token of every sequence; ttt_lr_mult is 1 outside training. */
-static struct ttt_shape shape_of(const struct decode *d)
+static bool is_alone(const struct decode *d)
 {
-    return mixer_ttt_shape(&d->config, d->batch, 1, 1);
+    return mesh_ranks(&d->params->mesh) == 1;
+}
+
+/* One token of `count` sequences, of this rank's heads; ttt_lr_mult is 1 outside training. */
+static struct ttt_shape shape_of(const struct decode *d, int count)
+{
+    struct ttt_shape s = mixer_ttt_shape(&d->config, count, 1, 1);
+    s.heads /= d->params->mesh.mp;
+    return s;
+}
+
+/* Floats of one rank's logits. */
+static size_t part_floats(const struct decode *d)
+{
+    return (size_t)d->own * (size_t)d->vocab;
 }
 
 static size_t history_bytes(const struct decode *d)
 {
-    return sizeof(real) * (size_t)d->batch * (CONV_WIDTH - 1) * d->config.hidden_size;
+    return sizeof(real) * (size_t)d->own * (CONV_WIDTH - 1) * d->config.hidden_size;
 }
 
 static void take_all(struct decode *d, struct arena *from)
 {
     static const char line[] = "activations";
     const struct config *c = &d->config;
-    struct ttt_shape s = shape_of(d);
-    size_t batch = (size_t)d->batch, inner = batch * c->intermediate_size;
+    const struct mesh *mesh = &d->params->mesh;
+    struct ttt_shape s = shape_of(d, d->own);
+    size_t batch = (size_t)d->own, inner = batch * (size_t)(c->intermediate_size / mesh->mp);
     d->input = arena_take(from, line, 2 * sizeof *d->input * batch);
     d->x = arena_take(from, line, sizeof(real) * batch * c->hidden_size);
     d->h = arena_take(from, line, sizeof(real) * batch * c->hidden_size);
     d->w1_out = arena_take(from, line, sizeof(real) * inner);
     d->w3_out = arena_take(from, line, sizeof(real) * inner);
     d->rms = arena_take(from, line, sizeof *d->rms * batch);
-    d->logits = arena_take(from, line, sizeof *d->logits * batch * c->vocab_size);
+    d->all_logits =
+        arena_take(from, line, sizeof *d->logits * part_floats(d) * (size_t)mesh_ranks(mesh));
+    if (d->all_logits) /* not only counted */
+        d->logits = d->all_logits + part_floats(d) * (size_t)mesh->rank;
     mixer_take_acts(&d->mixer, c, &s, false, false, from);
     for (int l = 0; l < c->num_hidden_layers; l++) {
         struct decode_memory *m = &d->memory[l];
@@ -45,7 +64,9 @@ static void take_all(struct decode *d, struct arena *from)
 int decode_open(struct decode *d, const struct config *c, struct params *p, int batch,
                 int64_t capacity)
 {
+    int data_ranks = mesh_data_ranks(&p->mesh);
     *d = (struct decode){.config = *c, .params = p, .batch = batch};
+    assert(p->mesh.fsdp == 1);
     if (config_check(c, 0))
         return -1;
     if (batch < 1)
@@ -55,14 +76,19 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
             return fail("attention cannot remember %lld tokens", (long long)capacity);
         d->capacity = (int)capacity;
     }
+    d->own = (batch - 1) / data_ranks + 1;
+    d->first = mesh_data_rank(&p->mesh) * d->own;
+    d->vocab = c->vocab_size / p->mesh.mp;
     d->wte = params_find(p, "model/wte/embedding");
     d->ln_f = params_find(p, "model/ln_f/kernel");
     d->lm_head = params_find(p, "lm_head/kernel");
     d->ids = calloc((size_t)c->num_hidden_layers, sizeof *d->ids);
     d->memory = calloc((size_t)c->num_hidden_layers, sizeof *d->memory);
     d->position = calloc((size_t)batch, sizeof *d->position);
-    d->host = device_host_alloc(2 * sizeof *d->host * (size_t)batch);
-    if (!d->ids || !d->memory || !d->position || !d->host) {
+    d->host = device_host_alloc(2 * sizeof *d->host * (size_t)d->own);
+    if (!is_alone(d))
+        d->gathered = malloc(sizeof *d->gathered * part_floats(d) * (size_t)mesh_ranks(&p->mesh));
+    if (!d->ids || !d->memory || !d->position || !d->host || (!is_alone(d) && !d->gathered)) {
         decode_close(d);
         return fail("out of memory for %d layers and %d sequences", c->num_hidden_layers, batch);
     }
@@ -89,30 +115,38 @@ void decode_close(struct decode *d)
     free(d->ids);
     free(d->memory);
     free(d->position);
+    free(d->gathered);
     device_host_free(d->host);
     device_forget(&d->recording[0]);
     device_forget(&d->recording[1]);
     *d = (struct decode){0};
 }
 
-/* Layer l of sequences first..first+s->batch-1: anew, or after the tokens that `read` is of. */
+/* Layer l of this rank's sequences first..first+s->batch-1: anew, or after the tokens that `read`
+   is of. */
 static void begin_layer(struct decode *d, int l, int first, const struct block_acts *read,
                         const struct ttt_shape *s)
 {
     struct decode_memory *m = &d->memory[l];
+    struct ttt_shape full = *s; /* the block's own convolution has the whole width on every rank */
+    full.heads = d->config.num_attention_heads;
     if (m->history)
-        history_begin(m->history, first, read ? read->conv_in : NULL, s);
+        history_begin(m->history, first, read ? read->conv_in : NULL, &full);
     mixer_begin(&m->mixer, first, read ? &read->mixer : NULL, &d->ids[l].mixer, d->params,
                 &d->config, s);
 }
 
 static void begin_sequences(struct decode *d, int first, int count)
 {
-    struct ttt_shape s = mixer_ttt_shape(&d->config, count, 1, 1);
+    int from = first > d->first ? first - d->first : 0;
+    int end = first + count - d->first < d->own ? first + count - d->first : d->own;
     for (int b = first; b < first + count; b++)
         d->position[b] = 0;
+    if (from >= end)
+        return;
+    struct ttt_shape s = shape_of(d, end - from);
     for (int l = 0; l < d->config.num_hidden_layers; l++)
-        begin_layer(d, l, first, NULL, &s);
+        begin_layer(d, l, from, NULL, &s);
 }
 
 void decode_begin(struct decode *d)
@@ -125,8 +159,22 @@ void decode_begin(struct decode *d)
 /* h = rms(x) */
 static void rms(struct decode *d, int gain)
 {
-    rmsnorm_fwd(d->h, d->rms, d->x, param_master(d->params, gain), d->batch, d->config.hidden_size,
+    rmsnorm_fwd(d->h, d->rms, d->x, param_master(d->params, gain), d->own, d->config.hidden_size,
                 (float)d->config.rms_norm_eps);
+}
+
+/* x goes on to where a part of it is added, and the parts of the ranks along mp are added up. */
+static void pass_on(struct decode *d)
+{
+    if (mesh_mp_rank(&d->params->mesh))
+        device_zero(d->x, sizeof *d->x * (size_t)d->own * d->config.hidden_size);
+}
+
+static void add_up(struct decode *d)
+{
+    if (d->params->mesh.mp > 1)
+        comm_wait(
+            comm_all_reduce(d->x, (size_t)d->own * d->config.hidden_size, COMM_REAL, COMM_MP));
 }
 
 static void block_step(struct decode *d, int l, const struct ttt_shape *s)
@@ -134,8 +182,9 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
     const struct params *p = d->params;
     const struct block_ids *w = &d->ids[l];
     struct decode_memory *m = &d->memory[l];
-    const int32_t *place = d->input + d->batch;
-    int batch = d->batch, width = d->config.hidden_size, inner = d->config.intermediate_size;
+    const int32_t *place = d->input + d->own;
+    int batch = d->own, width = d->config.hidden_size, mp = p->mesh.mp;
+    int inner = d->config.intermediate_size / mp;
 
     if (m->history) {
         rms(d, w->conv_norm);
@@ -144,22 +193,27 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
     }
     rms(d, w->seq_norm);
     mixer_step(&d->mixer, &m->mixer, d->h, place, &w->mixer, p, &d->config, s);
-    matmul(d->x, d->mixer.y, param_work(p, w->wo), NN, batch, width, width, 1);
+    pass_on(d);
+    matmul(d->x, d->mixer.y, param_work(p, w->wo), NN, batch, width, width / mp, 1);
+    add_up(d);
     rms(d, w->ffn_norm);
     matmul(d->w1_out, d->h, param_work(p, w->w1), NN, batch, inner, width, 0);
     matmul(d->w3_out, d->h, param_work(p, w->w3), NN, batch, inner, width, 0);
     swiglu_fwd(d->w1_out, d->w1_out, d->w3_out, (size_t)batch * inner);
+    pass_on(d);
     matmul(d->x, d->w1_out, param_work(p, w->w2), NN, batch, width, inner, 1);
+    add_up(d);
 }
 
 /* Every operation of a token, with the logits after it or without. */
 static void queue_step(struct decode *d, bool head)
 {
     const struct params *p = d->params;
-    int batch = d->batch, width = d->config.hidden_size, vocab = d->config.vocab_size;
-    struct ttt_shape s = shape_of(d);
+    int batch = d->own, width = d->config.hidden_size, vocab = d->vocab;
+    struct ttt_shape s = shape_of(d, batch);
     device_send(d->input, d->host, 2 * sizeof *d->input * (size_t)batch);
     embedding_fwd(d->x, param_work(p, d->wte), d->input, batch, width);
+    add_up(d);
     for (int l = 0; l < d->config.num_hidden_layers; l++)
         block_step(d, l, &s);
     if (!head)
@@ -171,24 +225,36 @@ static void queue_step(struct decode *d, bool head)
         matmul_f32(d->logits, d->h, param_work(p, d->lm_head), NN, batch, vocab, width, 0);
 }
 
+/* An id as this rank's part of the embedding has it, or -1. */
+static int32_t own_id(const struct decode *d, int32_t id)
+{
+    int32_t first = d->vocab * mesh_mp_rank(&d->params->mesh);
+    return id >= first && id < first + d->vocab ? id - first : -1;
+}
+
 /* The next token of every sequence whose id is not negative. */
 static int step(struct decode *d, const int32_t *ids, bool head)
 {
-    int32_t *id = d->host, *place = id + d->batch;
+    int32_t *id = d->host, *place = id + d->own;
     int mini_batch = d->config.mini_batch_size;
-    for (int b = 0; b < d->batch; b++) {
-        bool rests = ids[b] < 0;
-        if (!rests && d->capacity && d->position[b] >= d->capacity)
+    for (int b = 0; b < d->batch; b++)
+        if (ids[b] >= 0 && d->capacity && d->position[b] >= d->capacity)
             return fail("token %lld is one more than attention was given memory for",
                         (long long)d->position[b] + 1);
-        id[b] = rests ? 0 : ids[b];
+    for (int i = 0; i < d->own; i++) {
+        int b = d->first + i;
+        bool rests = b >= d->batch || ids[b] < 0;
+        id[i] = rests ? 0 : own_id(d, ids[b]);
         /* Of TTT only the place in the mini-batch matters, and it fits whatever the length. */
-        place[b] = rests         ? -1
+        place[i] = rests         ? -1
                    : d->capacity ? (int32_t)d->position[b]
                                  : (int32_t)(d->position[b] % mini_batch);
     }
-    /* Ids and places are in arrays, so that every token has the same ops. */
-    if (!device_replay(&d->recording[head], 0)) {
+    /* Ids and places are in arrays, so that every token has the same ops; those of other ranks are
+       not recorded. */
+    if (!is_alone(d)) {
+        queue_step(d, head);
+    } else if (!device_replay(&d->recording[head], 0)) {
         queue_step(d, head);
         device_replay_end(&d->recording[head]);
     }
@@ -198,13 +264,40 @@ static int step(struct decode *d, const int32_t *ids, bool head)
     return broken ? fail("%s", broken) : 0;
 }
 
+/* The logits of all ranks' sequences come to this host; with one rank they wait on the device. */
+static int gather_logits(struct decode *d)
+{
+    if (is_alone(d))
+        return 0;
+    comm_wait(comm_all_gather(d->all_logits, d->logits, part_floats(d), COMM_F32, COMM_WORLD));
+    device_get(d->gathered, d->all_logits,
+               sizeof *d->gathered * part_floats(d) * (size_t)mesh_ranks(&d->params->mesh));
+    const char *broken = comm_error();
+    return broken ? fail("%s", broken) : 0;
+}
+
+/* Those of sequence b, to [vocab_size]: of each rank along mp its ids. */
+static void take_logits(const struct decode *d, int b, float *to)
+{
+    size_t vocab = (size_t)d->vocab, row = (size_t)(b % d->own) * vocab;
+    int mp = d->params->mesh.mp;
+    if (is_alone(d))
+        device_get(to, d->logits + row, sizeof *to * vocab);
+    for (int m = 0; m < mp && !is_alone(d); m++)
+        memcpy(to + (size_t)m * vocab,
+               d->gathered + (size_t)(b / d->own * mp + m) * part_floats(d) + row,
+               sizeof *to * vocab);
+}
+
 int decode_step(struct decode *d, const int32_t *ids, float *logits)
 {
-    if (step(d, ids, logits))
+    size_t vocab = (size_t)d->config.vocab_size;
+    if (step(d, ids, logits) || (logits && gather_logits(d)))
         return -1;
-    if (logits)
-        device_get(logits, d->logits,
-                   sizeof *logits * (size_t)d->batch * (size_t)d->config.vocab_size);
+    if (logits && is_alone(d))
+        device_get(logits, d->logits, sizeof *logits * part_floats(d));
+    for (int b = 0; logits && !is_alone(d) && b < d->batch; b++)
+        take_logits(d, b, logits + (size_t)b * vocab);
     return 0;
 }
 
@@ -232,7 +325,7 @@ static int check_prompts(const struct decode *d, const struct decode_prompt *pro
     return 0;
 }
 
-/* Sequences that are being read together. */
+/* Sequences of this rank that are being read together. */
 struct reading {
     struct decode *d;
     int first;
@@ -244,7 +337,8 @@ static void keep_block(void *arg, int l, const struct block_acts *a, const struc
     begin_layer(r->d, l, r->first, a, s);
 }
 
-/* Sequences first..first+batch-1, whose prompts have `seq` tokens to be read together. */
+/* This rank's sequences first..first+batch-1, whose prompts [own] have `seq` tokens to be read
+   together. */
 static int read_group(struct decode *d, struct model *m, const struct decode_prompt *prompts,
                       int first, int batch, int seq)
 {
@@ -252,32 +346,37 @@ static int read_group(struct decode *d, struct model *m, const struct decode_pro
     int32_t *ids = malloc(sizeof *ids * (size_t)batch * (size_t)seq);
     if (!ids)
         return fail("out of memory for a prompt of %d tokens", seq);
-    for (int b = 0; b < batch; b++) {
-        memcpy(ids + (size_t)b * (size_t)seq, prompts[first + b].ids, sizeof *ids * (size_t)seq);
-        d->position[first + b] = seq;
-    }
+    for (int b = 0; b < batch; b++)
+        for (int i = 0; i < seq; i++)
+            ids[(size_t)b * (size_t)seq + (size_t)i] = own_id(d, prompts[first + b].ids[i]);
     int status = model_read(m, ids, batch, seq, keep_block, &r);
     free(ids);
     return status;
 }
 
-/* What the prompts have in whole mini-batches: neighbours of one length together. */
+/* What the prompts have in whole mini-batches: of this rank's, neighbours of one length together.
+ */
 static int read_together(struct decode *d, const struct decode_prompt *prompts)
 {
     struct model m;
-    int most = 0, status = 0;
+    int most = 0, status = 0, own = d->batch - d->first < d->own ? d->batch - d->first : d->own;
     for (int b = 0; b < d->batch; b++)
+        if (prompts[b].count)
+            d->position[b] = together(d, &prompts[b]);
+    if (own < 1)
+        return 0;
+    prompts += d->first;
+    for (int b = 0; b < own; b++)
         most = together(d, &prompts[b]) > most ? together(d, &prompts[b]) : most;
     if (!most)
         return 0;
     int group = READ_TOKENS / most < 1 ? 1 : READ_TOKENS / most;
-    group = group < d->batch ? group : d->batch;
+    group = group < own ? group : own;
     if (model_open_reader(&m, &d->config, d->params, group, most))
         return -1;
-    for (int first = 0, count = 1; first < d->batch && !status; first += count, count = 1) {
+    for (int first = 0, count = 1; first < own && !status; first += count, count = 1) {
         int seq = together(d, &prompts[first]);
-        while (count < group && first + count < d->batch &&
-               together(d, &prompts[first + count]) == seq)
+        while (count < group && first + count < own && together(d, &prompts[first + count]) == seq)
             count++;
         if (seq)
             status = read_group(d, &m, prompts, first, count, seq);
@@ -318,11 +417,10 @@ int decode_read(struct decode *d, const struct decode_prompt *prompts, float *lo
     for (int b = 0; b < d->batch; b++)
         if (prompts[b].count)
             begin_sequences(d, b, 1);
-    if (read_together(d, prompts) || read_rest(d, prompts, logits))
+    if (read_together(d, prompts) || read_rest(d, prompts, logits) || (logits && gather_logits(d)))
         return -1;
     for (int b = 0; b < d->batch && logits; b++)
         if (prompts[b].count)
-            device_get(logits + (size_t)b * vocab, d->logits + (size_t)b * vocab,
-                       sizeof *logits * vocab);
+            take_logits(d, b, logits + (size_t)b * vocab);
     return 0;
 }

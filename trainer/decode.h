@@ -1,7 +1,11 @@
 /* decode.h -- the model one token at a time. With TTT, memory does not grow with the text.
 
    Sequences are decoded side by side, each at a place of its own. Equal to the forward of model.h
-   at every position, up to rounding, also where the text ends inside a mini-batch. */
+   at every position, up to rounding, also where the text ends inside a mini-batch.
+
+   On a mesh the sequences are shared out among the ranks that read different rows, and mp splits
+   each; logits come to every rank. All ranks make the same calls. Parameters are not shared out
+   along fsdp: a token needs them all. */
 #ifndef DECODE_H
 #define DECODE_H
 
@@ -18,17 +22,21 @@ struct decode {
     struct config config;
     struct params *params; /* borrowed */
     int batch, capacity;   /* capacity: tokens that attention remembers; 0 with TTT */
+    int first, own;        /* of the batch, first..first+own-1 are this rank's; beyond it none is */
+    int vocab;             /* ids whose logits are this rank's: all without mp */
     int64_t *position;     /* [batch] on the host, owned: tokens read since each began */
-    int32_t *host;         /* [2][batch] on the host, owned: ids, then places; -1 rests */
+    int32_t *host;         /* [2][own] on the host, owned: ids, then places; -1 rests */
     struct device_recording recording[2]; /* a token's ops, without logits and with them */
     int wte, ln_f, lm_head;
     struct block_ids *ids;        /* [layers], owned */
     struct decode_memory *memory; /* [layers], owned */
     char *arrays;                 /* on the device, owned: all that follows, and the memories */
-    int32_t *input;               /* [2][batch], as host */
+    int32_t *input;               /* [2][own], as host */
     real *x, *h, *w1_out, *w3_out;
-    float *rms;              /* [batch] */
-    float *logits;           /* [batch][vocab] */
+    float *rms;              /* [own] */
+    float *all_logits;       /* [ranks][own][vocab] */
+    float *logits;           /* [own][vocab], this rank's place there */
+    float *gathered;         /* all_logits on the host, owned; NULL with one rank */
     struct mixer_acts mixer; /* shared by all layers */
 };
 

@@ -19,6 +19,8 @@ static const char *lengths = "", *mask_bos = "auto", *json_path, *png_path, *sta
 static const char *device = "auto", *dtype = "auto";
 static int64_t batch, tokens, bins = 32, global_batch_size = 1, threads;
 static bool reference, by_position;
+static const char *mesh_dim = "-1,1,1";
+static double comm_timeout_s = 600;
 
 static struct flag flags[] = {
     {FLAG_GROUP, .name = "what to evaluate"},
@@ -43,7 +45,7 @@ static struct flag flags[] = {
     {FLAG_INT, 0, "global_batch_size", &global_batch_size, "N",
      "windows in a batch of --reference"},
     {FLAG_INT, 'b', "batch", &batch, "N",
-     "windows computed at once; 0: what memory holds, up to 16384 tokens"},
+     "windows computed at once by a rank; 0: what memory holds, up to 16384 tokens"},
     {FLAG_TEXT, 0, "state", &state_path, "FILE",
      "note there every minute and on Ctrl-C how far it is, and go on from there"},
     {FLAG_GROUP, .name = "what to tell"},
@@ -59,6 +61,11 @@ static struct flag flags[] = {
     {FLAG_CHOICE, 0, "dtype", &dtype, "auto|fp32|bf16",
      "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
     {FLAG_INT, 0, "threads", &threads, "N", "CPU threads; 0: all"},
+    {FLAG_TEXT, 0, "mesh_dim", &mesh_dim, "DP,FSDP,MP",
+     "ranks along each axis, of which one may be -1, what is left: those of dp and\n"
+     "fsdp share the windows out, fsdp the parameters too, and mp splits each layer"},
+    {FLAG_NUMBER, 0, "comm_timeout", &comm_timeout_s, "SECONDS",
+     "end when a rank has been silent or has stood still for so long"},
     {FLAG_ON, 'q', "quiet", &quiet, NULL, "tell only of trouble"},
     {0},
 };
@@ -131,10 +138,13 @@ static int evaluate_lengths(struct eval_job *job, struct trained *model, json_t 
             evaluate_close(&sums);
             return -1;
         }
-        eval_table_line(&r);
-        if (by_position)
-            eval_table_positions(&r, (int)bins);
-        int bad = json_array_append_new(results, eval_to_json(&r, (int)bins));
+        int bad = 0;
+        if (team_is_first(job->team)) {
+            eval_table_line(&r);
+            if (by_position)
+                eval_table_positions(&r, (int)bins);
+            bad = json_array_append_new(results, eval_to_json(&r, (int)bins));
+        }
         evaluate_close(&sums);
         if (bad)
             return fail("out of memory for the results");
@@ -147,7 +157,7 @@ static int evaluate_all(struct eval_job *job, json_t *results)
     int status = 0;
     for (int c = 0; c < checkpoints.count && !status; c++) {
         struct trained model;
-        if (trained_open(&model, checkpoints.items[c]))
+        if (trained_open(&model, checkpoints.items[c], &job->team->mesh))
             return -1;
         for (int d = 0; d < datasets.count && !status; d++) {
             job->dataset_path = datasets.items[d];
@@ -184,12 +194,18 @@ int main(int argc, char **argv)
     if (!as_given)
         die("out of memory");
     memcpy(as_given, argv, sizeof *as_given * ((size_t)argc + 1));
+    struct team team;
+    team_find(&team, self.name);
     char **operands = flags_parse(argc, argv, &self, NULL);
+    team_speak(&team);
     for (; *operands; operands++)
         if (flag_set(flag_find(&self, "checkpoint"), *operands))
             die("%s", why());
     check_flags();
-    if (sibling_exec(self.name, as_given, device, dtype))
+    team_shape(&team, mesh_dim, comm_timeout_s);
+    if (sibling_exec(self.name, as_given, device, dtype) ||
+        sibling_exec_ranks(self.name, as_given, team.ranks.count) ||
+        team_meet(&team, comm_timeout_s))
         die("%s", why());
     free(as_given);
     const char *closed = device_open((int)threads);
@@ -199,6 +215,7 @@ int main(int argc, char **argv)
     struct tokenizer tokenizer = {0};
     json_t *results = json_array();
     struct eval_job job = {
+        .team = &team,
         .tokenizer_name = tokenizer_name,
         .tokenizer_given = flag_find(&self, "tokenizer_name")->given,
         .split = split,
@@ -209,20 +226,22 @@ int main(int argc, char **argv)
         .drop_last = reference ? (uint64_t)global_batch_size : 0,
         .state_path = state_path,
     };
-    if (tokenizer_path && tokenizer_open(&tokenizer, tokenizer_path))
-        die("%s", why());
+    if (team_agree(&team, &self) || team_join(&team) ||
+        (tokenizer_path && tokenizer_open(&tokenizer, tokenizer_path)))
+        team_die(&team);
     eval_job_catch_signals();
     eval_table_head();
     int status = evaluate_all(&job, results);
-    if (!status &&
+    if (!status && team_is_first(&team) &&
         ((json_path && write_json(results)) || (png_path && eval_draw(results, png_path))))
         status = -1;
     if (status && !job.stopped)
-        die("%s", why());
+        team_die(&team);
     if (status)
         warn("%s", why());
     json_decref(results);
     tokenizer_close(&tokenizer);
+    team_close(&team);
     device_close();
     return finish(status ? 130 : 0);
 }

@@ -96,24 +96,37 @@ static int go_on(const struct eval_job *job, const char *name, struct evaluate *
 
 /* ---- sizes -------------------------------------------------------------------------------- */
 
-/* Windows at once: as many tokens as keep the machine busy, fewer where memory is short. */
+/* Windows at once on this rank: as many tokens as keep the machine busy, fewer where memory is
+   short. */
 static int choose_batch(const struct eval_job *job, const struct trained *model, int seq,
                         uint64_t windows)
 {
+    uint64_t ranks = (uint64_t)mesh_data_ranks(&job->team->mesh);
     int rows = job->batch ? job->batch : TOKENS_AT_ONCE / seq;
     size_t free_bytes = device_free_bytes();
-    if ((uint64_t)rows > windows)
-        rows = (int)windows;
+    if ((uint64_t)rows > (windows - 1) / ranks + 1)
+        rows = (int)((windows - 1) / ranks + 1);
     for (rows = rows < 1 ? 1 : rows; rows > 1 && !job->batch; rows /= 2) {
         struct plan plan = {0};
         struct params listed = {0};
-        int bad = params_list(&listed, &model->config) ||
+        int bad = params_list_on(&listed, &model->config, &job->team->mesh) ||
                   model_plan(&plan, &model->config, &listed, rows, seq, false);
         params_close(&listed);
         if (!bad && plan_total(&plan) < free_bytes / 2)
             break;
     }
     return rows;
+}
+
+/* The same on every rank: rank 0's choice. */
+static int agree_batch(const struct eval_job *job, const struct trained *model, int seq,
+                       uint64_t windows, int *rows)
+{
+    double chosen = choose_batch(job, model, seq, windows);
+    if (team_share(job->team, &chosen, 1))
+        return -1;
+    *rows = (int)chosen;
+    return 0;
 }
 
 /* What the job reads: whole windows, and targets behind them. */
@@ -170,6 +183,16 @@ static int count_bytes(struct lengths *l, const struct tokenizer *t, int vocab, 
 
 /* ---- the job ------------------------------------------------------------------------------ */
 
+/* Whether a signal has asked some rank to stop. */
+static int asked_to_stop(const struct eval_job *job, bool *stops)
+{
+    double signals = stop > 0;
+    if (team_sum(job->team, &signals, 1))
+        return -1;
+    *stops = signals > 0;
+    return 0;
+}
+
 /* All of it is open. */
 static int run(struct eval_job *job, struct evaluate *sums, struct model *m, const struct data *d,
                struct batch *b, uint64_t windows, uint64_t tail, const struct lengths *l,
@@ -180,14 +203,16 @@ static int run(struct eval_job *job, struct evaluate *sums, struct model *m, con
     struct progress progress;
     uint64_t all = windows + (tail > 0);
     double noted_s = now_s();
+    bool stops = false;
+    bool notes = job->state_path && team_is_first(job->team);
     progress_begin(&progress, "evaluate", "tokens", windows * (uint64_t)d->seq + tail);
-    while (sums->next < all && !stop) {
-        if (evaluate_step(sums, m, d, b, windows, tail, &bytes))
+    while (sums->next < all && !stops) {
+        if (evaluate_step(sums, m, d, b, windows, tail, &bytes) || asked_to_stop(job, &stops))
             return -1;
         progress_to(&progress, sums->next < all ? sums->next * (uint64_t)d->seq
                                                 : windows * (uint64_t)d->seq + tail);
-        bool due = sums->next == all || stop || now_s() - noted_s > NOTE_S;
-        if (job->state_path && due) {
+        bool due = sums->next == all || stops || now_s() - noted_s > NOTE_S;
+        if (notes && due) {
             if (note(job->state_path, name, sums))
                 return -1;
             noted_s = now_s();
@@ -230,9 +255,11 @@ int eval_job_run(struct eval_job *job, struct evaluate *sums, struct trained *mo
                      ? -1
                      : 0;
     if (!status) {
-        int rows = choose_batch(job, model, seq, windows + (tail > 0));
+        int rows;
         name_job(name, job, model, &d, &set, windows + (tail > 0));
-        status = go_on(job, name, sums) || batch_open(&b, rows, seq) ||
+        status = team_same(job->team, "what is evaluated", name) ||
+                         agree_batch(job, model, seq, windows + (tail > 0), &rows) ||
+                         go_on(job, name, sums) || batch_open(&b, rows, seq) ||
                          model_open(&m, &model->config, &model->params, rows, seq, false) ||
                          run(job, sums, &m, &d, &b, windows, tail, &l, name)
                      ? -1

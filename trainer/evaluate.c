@@ -1,5 +1,7 @@
 /* evaluate.c -- how well a model foretells a text, as a whole and by the place in its window. */
 #include "evaluate.h"
+#include "comm.h"
+#include "device.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,6 +25,8 @@ void evaluate_close(struct evaluate *e)
     free(e->loss);
     free(e->right);
     free(e->count);
+    device_free(e->scores);
+    free(e->gathered);
     *e = (struct evaluate){0};
 }
 
@@ -64,27 +68,86 @@ static void add_row(struct evaluate *e, const struct batch *b, size_t at, const 
     }
 }
 
+/* Where a step stands in the text. */
+struct step {
+    uint64_t first, windows, tail; /* first: of this step */
+    int ranks, rows;               /* that share it out, and what each reads */
+};
+
+static uint64_t left(const struct step *s)
+{
+    return s->windows + (s->tail > 0) - s->first;
+}
+
+/* Fill a batch with what a rank reads; rows beyond the text do not count. */
+static int read_rows(const struct step *s, int rank, const struct data *d, struct batch *b)
+{
+    for (int r = 0; r < s->rows; r++) {
+        uint64_t at = (uint64_t)rank * (uint64_t)s->rows + (uint64_t)r, window = s->first + at;
+        bool there = at < left(s);
+        int count = !there ? 0 : window < s->windows ? d->seq : (int)s->tail;
+        if (data_read_part(d, there ? window : 0, count, b, r))
+            return -1;
+    }
+    return 0;
+}
+
+static void add_rows(struct evaluate *e, const struct step *s, int rank, const struct batch *b,
+                     const float *loss, const float *correct, const struct evaluate_bytes *bytes)
+{
+    uint64_t at = (uint64_t)rank * (uint64_t)s->rows;
+    for (int r = 0; r < s->rows && at < left(s); r++, at++)
+        add_row(e, b, (size_t)r * (size_t)e->seq, loss, correct, s->first + at < s->windows, bytes);
+}
+
+/* The scores of all ranks that read different rows, to every one: [ranks][2][rows * seq]. */
+static int gather(struct evaluate *e, const struct step *s, const struct model *m)
+{
+    size_t count = 2 * (size_t)s->rows * (size_t)e->seq, all = count * (size_t)s->ranks;
+    if (!e->scores) {
+        e->scores = device_alloc(all * sizeof *e->scores);
+        e->gathered = malloc(all * sizeof *e->gathered);
+    }
+    if (!e->scores || !e->gathered)
+        return fail("out of memory for the losses of %d ranks", s->ranks);
+    comm_wait(comm_all_gather(e->scores, m->flight.loss, count, COMM_F32, COMM_DATA));
+    device_get(e->gathered, e->scores, all * sizeof *e->gathered);
+    const char *broken = comm_error();
+    return broken ? fail("%s", broken) : 0;
+}
+
+/* Of all ranks, whose rows are read here once more. */
+static int add_all(struct evaluate *e, const struct step *s, const struct data *d, struct batch *b,
+                   const struct evaluate_bytes *bytes)
+{
+    size_t count = (size_t)s->rows * (size_t)e->seq;
+    for (int rank = 0; rank < s->ranks; rank++) {
+        const float *loss = e->gathered + 2 * (size_t)rank * count;
+        if (read_rows(s, rank, d, b))
+            return -1;
+        add_rows(e, s, rank, b, loss, loss + count, bytes);
+    }
+    return 0;
+}
+
 int evaluate_step(struct evaluate *e, struct model *m, const struct data *d, struct batch *b,
                   uint64_t windows, uint64_t tail, const struct evaluate_bytes *bytes)
 {
-    uint64_t all = windows + (tail > 0);
-    int rows = all - e->next < (uint64_t)b->rows ? (int)(all - e->next) : b->rows;
+    const struct mesh *mesh = &m->params->mesh;
+    struct step s = {e->next, windows, tail, mesh_data_ranks(mesh), b->rows};
     struct tokens t = {b->input, b->target, b->mask};
     struct score unused = {0};
     const float *loss, *correct;
-    for (int r = 0; r < b->rows; r++) {
-        uint64_t window = e->next + (uint64_t)r;
-        int count = r >= rows ? 0 : window < windows ? e->seq : (int)tail;
-        if (data_read_part(d, r < rows ? window : 0, count, b, r))
-            return -1;
-    }
-    if (model_score(m, &t, 1, &unused))
+    if (read_rows(&s, mesh_data_rank(mesh), d, b) || model_score(m, &t, 1, &unused))
         return -1;
-    model_row_scores(m, &loss, &correct);
-    for (int r = 0; r < rows; r++)
-        add_row(e, b, (size_t)r * (size_t)e->seq, loss, correct, e->next + (uint64_t)r < windows,
-                bytes);
-    e->next += (uint64_t)rows;
+    if (s.ranks == 1) {
+        model_row_scores(m, &loss, &correct);
+        add_rows(e, &s, 0, b, loss, correct, bytes);
+    } else if (gather(e, &s, m) || (mesh->rank == 0 && add_all(e, &s, d, b, bytes))) {
+        return -1;
+    }
+    uint64_t read = (uint64_t)s.ranks * (uint64_t)s.rows;
+    e->next += read < left(&s) ? read : left(&s);
     return 0;
 }
 

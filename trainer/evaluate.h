@@ -2,7 +2,10 @@
 
    The text is read in windows of seq tokens, each from an empty memory, as training reads it; the
    last one may be shorter. Sums are doubles, taken in the text's order: they do not depend on how
-   many windows are read at once, beyond what the model's own rounding does. */
+   many windows are read at once, beyond what the model's own rounding does.
+
+   The ranks of a mesh that read different rows share the windows of a step out; rank 0 alone has
+   the sums, of all, which so do not depend on the mesh either. */
 #ifndef EVALUATE_H
 #define EVALUATE_H
 
@@ -20,6 +23,9 @@ struct evaluate {
     double row_loss, row_right; /* sums over whole windows of their means, as the reference has */
     uint64_t rows;
     uint64_t bytes; /* of text that the targets stand for */
+    float *scores; /* [ranks][2][batch][seq] on the device, owned: losses, then rights, of the ranks
+                      that read different rows; NULL where one does, as is gathered */
+    float *gathered; /* the same on the host, owned */
 };
 
 must_check int evaluate_open(struct evaluate *e, int seq);
@@ -32,9 +38,9 @@ struct evaluate_bytes {
     const bool *blank;  /* [vocab]: the id begins with a blank */
 };
 
-/* Read the next windows, up to `windows` of them in all, as many at once as the batch has rows; the
-   model is of this seq and so many rows. tail: targets of one more behind the last; 0: none.
-   -1 with why(). */
+/* Read the next windows, up to `windows` of them in all, as many at once as the batch has rows on
+   every rank; the model is of this seq and so many rows. tail: targets of one more behind the last;
+   0: none. -1 with why(). */
 must_check int evaluate_step(struct evaluate *e, struct model *m, const struct data *d,
                              struct batch *b, uint64_t windows, uint64_t tail,
                              const struct evaluate_bytes *bytes);

@@ -6,6 +6,7 @@
 #include "report.h"
 #include "sibling.h"
 #include "speak.h"
+#include "team.h"
 #include "texts.h"
 #include "trained.h"
 
@@ -20,6 +21,8 @@ static const char *save_state, *load_state;
 static struct flag_list prompt, stop;
 static int64_t tokens = 256, samples = 1, batch = 1, seed, threads;
 static bool bos = true, echo = true, ignore_eos, json, interactive;
+static const char *mesh_dim = "-1,1,1";
+static double comm_timeout_s = 600;
 static struct sample_config choice = {.temperature = 0.8, .top_p = 0.95, .repetition_penalty = 1};
 
 static struct flag flags[] = {
@@ -69,6 +72,11 @@ static struct flag flags[] = {
     {FLAG_CHOICE, 0, "dtype", &dtype, "auto|fp32|bf16",
      "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
     {FLAG_INT, 0, "threads", &threads, "N", "CPU threads; 0: all"},
+    {FLAG_TEXT, 0, "mesh_dim", &mesh_dim, "DP,FSDP,MP",
+     "ranks along each axis, of which one may be -1, what is left: those of dp and\n"
+     "fsdp share the texts of a --batch out, and mp splits each layer"},
+    {FLAG_NUMBER, 0, "comm_timeout", &comm_timeout_s, "SECONDS",
+     "end when a rank has been silent for so long"},
     {FLAG_ON, 'q', "quiet", &quiet, NULL, "tell only of trouble"},
     {0},
 };
@@ -122,6 +130,18 @@ static void check_flags(void)
         misuse("--save_state keeps the memory of one text: give one --prompt");
 }
 
+/* Standard input is one rank's alone, and so is the memory of a text. */
+static void check_ranks(int ranks)
+{
+    bool reads = file && !strcmp(file, "-");
+    for (int i = 0; i < prompt.count; i++)
+        reads |= !strcmp(prompt.items[i], "-");
+    if (ranks > 1 && (reads || interactive))
+        misuse("many ranks cannot share standard input: give --prompt=TEXT or --prompts=FILE");
+    if (ranks > 1 && (save_state || load_state))
+        misuse("--save_state and --load_state are for a single rank");
+}
+
 static void tell_speed(const struct texts *t)
 {
     struct rusage used;
@@ -143,26 +163,39 @@ int main(int argc, char **argv)
     if (!as_given)
         die("out of memory");
     memcpy(as_given, argv, sizeof *as_given * ((size_t)argc + 1));
+    struct team team;
+    team_find(&team, self.name);
+    int ranks = team.ranks.count;
     char **operands = flags_parse(argc, argv, &self, NULL);
+    team_speak(&team);
     struct flag *prompt_flag = flag_find(&self, "prompt");
     for (; *operands; operands++)
         if (flag_set(prompt_flag, *operands))
             die("%s", why());
     bool none = !prompt.count && !file;
-    if (none && !json && !save_state && isatty(0) && isatty(1))
+    if (none && !json && !save_state && ranks == 1 && isatty(0) && isatty(1))
         interactive = true;
     if (none && !interactive && flag_set(prompt_flag, ""))
         die("%s", why());
     check_flags();
-    if (sibling_exec(self.name, as_given, device, dtype))
+    check_ranks(ranks);
+    team_shape(&team, mesh_dim, comm_timeout_s);
+    /* A token needs all parameters: fsdp, as dp, shares only the texts out. */
+    team.mesh.dp *= team.mesh.fsdp;
+    team.mesh.fsdp = 1;
+    if (sibling_exec(self.name, as_given, device, dtype) ||
+        sibling_exec_ranks(self.name, as_given, ranks) || team_meet(&team, comm_timeout_s))
         die("%s", why());
     free(as_given);
 
     const char *closed = device_open((int)threads);
     if (closed)
         die("%s", closed);
-    if (tokenizer_open(&tokenizer, tokenizer_path) || trained_open(&model, checkpoint))
-        die("%s", why());
+    if (team_agree(&team, &self) || team_join(&team) ||
+        tokenizer_open(&tokenizer, tokenizer_path) ||
+        trained_open(&model, checkpoint, &team.mesh) ||
+        team_same(&team, "the checkpoint's XXH3-128", model.digest.hex))
+        team_die(&team);
     owner = (struct memory_owner){model.digest, tokenizer.hash};
     if (tokenizer.vocab_size > (uint32_t)model.config.vocab_size)
         die("%s: has %" PRIu32 " ids, and the model %d: it was trained with another tokenizer",
@@ -174,7 +207,7 @@ int main(int argc, char **argv)
     };
     if ((load_state && memory_open(&memory, load_state, &owner, &model.config)) ||
         texts_open(&texts, &how, &model.config, &model.params, &choice, (int)tokenizer.vocab_size))
-        die("%s", why());
+        team_die(&team);
     struct speak speak = {
         .texts = &texts,
         .tokenizer = &tokenizer,
@@ -195,13 +228,14 @@ int main(int argc, char **argv)
                  ? -1
                  : speak_prompts(&speak, &from);
     if (rc)
-        die("%s", why());
+        team_die(&team);
     tell_speed(&texts);
 
     memory_close(&memory);
     texts_close(&texts);
     trained_close(&model);
     tokenizer_close(&tokenizer);
+    team_close(&team);
     device_close();
     return finish(0);
 }

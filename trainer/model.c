@@ -404,6 +404,7 @@ int model_read(struct model *m, const int32_t *ids, int batch, int seq,
     device_put(m->flight.input, ids, sizeof *ids * (size_t)part.rows);
     embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->flight.input, part.rows,
                   m->config.hidden_size);
+    model_add_up(m->acts[0].x, &part);
     for (int l = 0; l < layers; l++) {
         block_fwd(&part, l, m->acts[0].x, &s, NULL);
         each(arg, l, &m->acts[l], &s);

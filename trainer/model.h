@@ -115,7 +115,8 @@ must_check int model_score(struct model *m, const struct tokens *t, double share
 void model_row_scores(const struct model *m, const float **loss, const float **correct);
 
 /* Forward of ids [batch][seq] through the blocks, without the head; at most what
-   model_open_reader was told. After each block `each` sees what it keeps: input and output of its
+   model_open_reader was told. On a rank of mp they are places in its part of the embedding, -1 for
+   others. After each block `each` sees what it keeps: input and output of its
    convolutions and of its mixer, until the next block. -1 with why() when the device broke. */
 must_check int model_read(struct model *m, const int32_t *ids, int batch, int seq,
                           void (*each)(void *arg, int l, const struct block_acts *a,

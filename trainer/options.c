@@ -214,6 +214,11 @@ static const struct program program_table = {
     sibling_builds,
 };
 
+const struct program *options_program(void)
+{
+    return &program_table;
+}
+
 void options_write(FILE *to)
 {
     flags_write(&program_table, to);

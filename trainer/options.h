@@ -3,6 +3,7 @@
 #define OPTIONS_H
 
 #include "config.h"
+#include "flags.h"
 #include "mesh.h"
 #include "optim.h"
 #include "order.h"
@@ -61,6 +62,9 @@ const struct options *options_parse(int argc, char **argv, int rank, int ranks);
 
 /* One line for each flag that is taken for the reference's sake and does nothing here. */
 void options_notes(const struct options *o);
+
+/* The table of flags, as parsed. */
+const struct program *options_program(void);
 
 /* Every flag as resolved: a line each, as --flagfile takes them; or {"name": "text"}. */
 void options_write(FILE *to);

@@ -40,7 +40,7 @@ static int join_scores(struct run *r, struct score *score)
     bool counts = mesh_mp_rank(&r->options->mesh) == 0;
     double x[] = {counts ? score->loss : 0, counts ? score->accuracy : 0, *r->stop > 0,
                   *r->stop == SIGINT, r->saving && !saver_is_ready(&r->saver)};
-    if (run_sum(r, x, 5))
+    if (team_sum(r->team, x, 5))
         return -1;
     if (mesh_ranks(&r->options->mesh) > 1) {
         r->written = x[4] == 0;
@@ -118,8 +118,8 @@ static int sum_curves(struct run *r)
         return 0;
     for (size_t i = 0; i < count; i++)
         r->curves[i] /= r->options->mesh.mp;
-    for (size_t i = 0; i < count; i += RUN_SUMS)
-        if (run_sum(r, r->curves + i, count - i < RUN_SUMS ? (int)(count - i) : RUN_SUMS))
+    for (size_t i = 0; i < count; i += TEAM_SUMS)
+        if (team_sum(r->team, r->curves + i, count - i < TEAM_SUMS ? (int)(count - i) : TEAM_SUMS))
             return -1;
     return 0;
 }
@@ -128,7 +128,7 @@ static int sum_curves(struct run *r)
 static const char *first_place(struct run *r, char place[NONFINITE_BYTES])
 {
     int rank;
-    if (run_first_of(r, *place, place, NONFINITE_BYTES, &rank))
+    if (team_first_of(r->team, *place, place, NONFINITE_BYTES, &rank))
         return why();
     size_t n = strlen(place);
     if (rank >= 0 && mesh_ranks(&r->options->mesh) > 1)
@@ -208,7 +208,7 @@ static int run_parts(struct run *r, float mult, struct score *score, double *cur
         r->model.last = i == parts - 1;
         if (model_train(&r->model, &t, mult, share_of(r), score, curves))
             return -1;
-        peers_beat(r->peers);
+        peers_beat(&r->team->peers);
         if (!isfinite((float)score->loss) && !*place)
             nonfinite_forward(place, &r->model);
     }
@@ -323,7 +323,7 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
             if (model_score(&r->model, &t, 1.0 / ((double)parts * (double)batches) / data_ranks,
                             &score))
                 return -1;
-            peers_beat(r->peers);
+            peers_beat(&r->team->peers);
         }
         for (size_t i = 0; i < (size_t)r->batch.rows * (size_t)r->batch.seq; i++)
             counted += r->batch.mask[i] > 0;
@@ -332,7 +332,7 @@ int run_evaluate(struct run *r, double *loss, uint64_t *tokens)
     progress_end(&line);
     if (mesh_mp_rank(&o->mesh))
         counted = 0;
-    if (join_scores(r, &score) || run_sum(r, &counted, 1))
+    if (join_scores(r, &score) || team_sum(r->team, &counted, 1))
         return -1;
     *loss = score.loss;
     *tokens = (uint64_t)counted;

@@ -10,10 +10,10 @@
 #include "options.h"
 #include "order.h"
 #include "params.h"
-#include "peers.h"
 #include "resume.h"
 #include "rundir.h"
 #include "saver.h"
+#include "team.h"
 
 #include <signal.h>
 
@@ -21,8 +21,7 @@
 struct run {
     const struct options *options;     /* borrowed, as is stop */
     const volatile sig_atomic_t *stop; /* set by a signal */
-    struct peers *peers;               /* the other ranks; borrowed */
-    double *sums;                      /* on the device, owned: what ranks add up; NULL with one */
+    struct team *team;                 /* this rank and the others; borrowed */
     int stopped;                       /* the signal that all ranks have agreed to stop by */
     struct config config;
     struct dataset dataset;
@@ -50,7 +49,7 @@ struct run {
 
 /* What the flags mean: dataset, model, directory (unless only evaluating), checkpoint to begin
    with, memory. Says each in a line. The device is open. */
-must_check int run_open(struct run *r, const struct options *o, struct peers *peers,
+must_check int run_open(struct run *r, const struct options *o, struct team *team,
                         const volatile sig_atomic_t *stop);
 void run_close(struct run *r); /* harmless when closed */
 

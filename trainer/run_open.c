@@ -307,18 +307,18 @@ static int open_all(struct run *r, struct resume *from)
     bool in_background;
     if (open_splits(r) || run_agree_data(r) ||
         resume_find(from, o, o->eval_mode ? NULL : &r->dir) || run_agree_begin(r, from->step_dir) ||
-        run_join(r) || check_memory(r, &in_background) || open_data(r) || open_model(r) ||
+        team_join(r->team) || check_memory(r, &in_background) || open_data(r) || open_model(r) ||
         saver_open(&r->saver, in_background, &r->params, &r->dir, &r->metrics) || begin(r, from))
         return -1;
     r->began_s = now_s() - (r->step ? from->state.elapsed_s : 0);
     return o->eval_mode || !run_is_first(r) ? 0 : open_directory(r);
 }
 
-int run_open(struct run *r, const struct options *o, struct peers *peers,
+int run_open(struct run *r, const struct options *o, struct team *team,
              const volatile sig_atomic_t *stop)
 {
     struct resume from = {0};
-    *r = (struct run){.options = o, .peers = peers, .stop = stop};
+    *r = (struct run){.options = o, .team = team, .stop = stop};
     int status = open_all(r, &from);
     resume_close(&from);
     if (status)
@@ -329,7 +329,6 @@ int run_open(struct run *r, const struct options *o, struct peers *peers,
 void run_close(struct run *r)
 {
     saver_close(&r->saver);
-    run_part(r);
     metrics_close(&r->metrics);
     rundir_close(&r->dir);
     free(r->curves);

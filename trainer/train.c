@@ -221,56 +221,31 @@ static int evaluate(struct run *r)
     return 0;
 }
 
-/* Who this process is among the ranks; how it speaks follows from that. */
-static void find_ranks(struct ranks *ranks)
-{
-    static char name[64];
-    program = "ttt-train";
-    if (ranks_find(ranks))
-        die("%s", why());
-    if (ranks->count > 1) {
-        snprintf(name, sizeof name, "ttt-train rank %d", ranks->rank);
-        program = name;
-    }
-}
-
-/* The end of this rank is the end of all. */
-static _Noreturn void die_of(struct peers *peers)
-{
-    char sentence[1024];
-    snprintf(sentence, sizeof sentence, "%s", why());
-    warn("%s", sentence);
-    peers_fail(peers, sentence);
-    _exit(1);
-}
-
 int main(int argc, char **argv)
 {
     char **given = malloc(((size_t)argc + 1) * sizeof *given);
     if (!given)
         die("out of memory");
     memcpy(given, argv, ((size_t)argc + 1) * sizeof *given);
-    struct ranks ranks;
-    find_ranks(&ranks);
-    const char *name = program;
-    const struct options *o = options_parse(argc, argv, ranks.rank, ranks.count);
-    program = name;
-    quiet |= ranks.rank > 0;
+    struct team team;
+    team_find(&team, "ttt-train");
+    int ranks = team.ranks.count;
+    const struct options *o = options_parse(argc, argv, team.ranks.rank, ranks);
+    team_speak(&team);
     if (o->plan) {
         if (scale_print(o))
             die("%s", why());
         return finish(0);
     }
     if (sibling_exec("ttt-train", given, o->device, o->dtype) ||
-        sibling_exec_ranks("ttt-train", given, ranks.count))
+        sibling_exec_ranks("ttt-train", given, ranks))
         die("%s", why());
     free(given);
     catch_signals();
 
-    struct peers peers;
-    if (peers_open(&peers, &ranks, o->comm_timeout_s))
+    team.mesh = o->mesh;
+    if (team_meet(&team, o->comm_timeout_s))
         die("%s", why());
-    device_choose(ranks.local, ranks.here);
     const char *trouble = device_open((int)o->threads);
     if (trouble)
         die("%s", trouble);
@@ -284,14 +259,13 @@ int main(int argc, char **argv)
     double gflops = quiet ? 0 : device_matmul_gflops();
     say("%s, %.0f GFLOP/s", device_describe(), gflops);
     struct run r;
-    if (run_agree_program(&peers) || run_open(&r, o, &peers, &stop))
-        die_of(&peers);
+    if (team_agree(&team, options_program()) || run_open(&r, o, &team, &stop))
+        team_die(&team);
     int status = o->eval_mode ? evaluate(&r) : train(&r, gflops);
-    if (ranks.count > 1 && status == 1)
-        die_of(&peers);
+    if (ranks > 1 && status == 1)
+        team_die(&team);
     run_close(&r);
-    comm_close();
-    peers_close(&peers);
+    team_close(&team);
     device_close();
     return finish(status);
 }

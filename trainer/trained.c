@@ -5,7 +5,7 @@
 
 #include <inttypes.h>
 
-static int open_parts(struct trained *t, const char *path)
+static int open_parts(struct trained *t, const char *path, const struct mesh *mesh)
 {
     struct state s;
     if (state_find(t->dir, path) || state_read(&s, t->dir))
@@ -16,17 +16,17 @@ static int open_parts(struct trained *t, const char *path)
     state_close(&s);
     if (config_check(&t->config, 0))
         return fail("%s: %s", t->dir, why());
-    return params_list(&t->params, &t->config) || params_alloc(&t->params, false) ||
+    return params_list_on(&t->params, &t->config, mesh) || params_alloc(&t->params, false) ||
                    state_load_params(&t->params, t->dir)
                ? -1
                : 0;
 }
 
-int trained_open(struct trained *t, const char *path)
+int trained_open(struct trained *t, const char *path, const struct mesh *mesh)
 {
     char count[16];
     *t = (struct trained){0};
-    if (open_parts(t, path)) {
+    if (open_parts(t, path, mesh)) {
         trained_close(t);
         return -1;
     }

@@ -18,9 +18,9 @@ struct trained {
     struct xxh3 digest;   /* of params.safetensors */
 };
 
-/* path: a run's directory, whose newest checkpoint it is, or one step_N. Says which it is. -1 with
-   why(). */
-must_check int trained_open(struct trained *t, const char *path);
+/* path: a run's directory, whose newest checkpoint it is, or one step_N. Says which it is. Of the
+   parameters a rank of a mesh has its part. -1 with why(). */
+must_check int trained_open(struct trained *t, const char *path, const struct mesh *mesh);
 void trained_close(struct trained *t); /* harmless when closed */
 
 #endif
