@@ -325,6 +325,10 @@ state "$bytes" 00112233445566778899aabbccddeeff
 refuse "verify: a checkpoint's file of another hash" 1 "damaged: its XXH3-128 is" ttt-verify checkpoint
 state "$bytes" "$(sed -E 's/.*XXH3-128 is ([0-9a-f]{32}).*/\1/' err.txt)"
 expect "verify: a checkpoint" bash -c 'ttt-verify checkpoint | grep -q "state.json	ok	checkpoint	step 7"'
+expect "peek: a checkpoint" bash -c 'cmp <(ttt-peek checkpoint | grep "	F32	") <(ttt-peek checkpoint/params.safetensors | grep "	F32	") && ttt-peek checkpoint | grep -q "	norm "'
+header='{"x":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}'
+{ printf "\\x$(printf %x ${#header})\\0\\0\\0\\0\\0\\0\\0%s" "$header"; printf '\0\0\100\100\0\0\200\100'; } >three_four.safetensors
+expect "peek: shape, mean, largest and norm of a tensor" bash -c 'ttt-peek three_four.safetensors | grep -qx "x	F32	\[1, 2\]	rms 3.536	most 4	norm 5"'
 truncate -s -4 checkpoint/params.safetensors
 refuse "verify: a checkpoint's file cut" 1 "params.safetensors" ttt-verify checkpoint
 expect "verify: safetensors below a folder" ttt-verify -q "$root/tests/golden/ops"
@@ -354,6 +358,7 @@ fi
 limited() { bash -c 'ulimit -f 4; "$@"' - "$@"; }
 refuse "file size limit: shuffle" 1 "File too large" limited ttt-shuffle --seed 1 -o big.tok a.tok
 refuse "file size limit: pack" 1 "File too large" limited ttt-pack -o full --tokenizer-name small --train=a.tok --validation=one.tok --test=two.tok
+refuse "file size limit: shuffle, in the midst of many blocks" 1 "File too large" bash -c 'ulimit -f 1100; ttt-shuffle -q --seed 1 -o big.tok blocks.tok'
 expect "nothing under a final name" bash -c '[[ ! -e big.tok && -z $(find . -name "*.part.*") && -z $(find full -name "*.npy" 2>/dev/null) ]]'
 refuse "standard output full: shuffle" 1 "No space left" bash -c 'ttt-shuffle -q --seed 1 a.tok >/dev/full'
 refuse "standard output full: peek" 1 "standard output" bash -c 'ttt-peek --format=ids a.tok >/dev/full'
