@@ -18,7 +18,6 @@ struct build {
     uint32_t *rank;     /* [count] */
     struct pair *pairs; /* [pair_room]: merges found so far */
     size_t pair_count, pair_room;
-    size_t join_count; /* pairs of characters inside pieces, an upper bound */
     uint32_t pages, codes;
 };
 
@@ -172,14 +171,11 @@ static int lay_out_chars(struct bpe *b, struct build *w)
     size_t char_count = 0;
     for (uint32_t id = 0; id < w->count; id++) {
         const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
-        size_t length = 0;
-        for (; merges_in(w, id) && p < end; length++) {
+        for (; merges_in(w, id) && p < end; char_count++) {
             uint32_t *at = &b->page_at[next_code(&p, end) / CHARS_IN_PAGE];
             if (!*at)
                 *at = w->pages++ * CHARS_IN_PAGE;
         }
-        char_count += length;
-        w->join_count += length > 1 ? length - 1 : 0;
     }
     b->chars = malloc(sizeof *b->chars * w->pages * CHARS_IN_PAGE);
     b->codes = malloc(sizeof *b->codes * (char_count + 1));
@@ -198,8 +194,11 @@ static void name_char(struct bpe *b, uint32_t code, uint32_t symbol)
 
 static int read_chars(struct bpe *b, struct build *w)
 {
-    if (lay_out_chars(b, w) || pair_table_open(&b->joins, w->join_count))
+    if (lay_out_chars(b, w))
         return -1;
+    b->joins = calloc((size_t)1 << JOIN_BITS >> 6, sizeof *b->joins);
+    if (!b->joins)
+        return out_of_memory();
     for (uint32_t id = 0; id < w->count; id++) {
         const uint8_t *p = w->text + w->pieces[id].at, *end = p + w->pieces[id].bytes;
         if (!merges_in(w, id))
@@ -214,7 +213,7 @@ static int read_chars(struct bpe *b, struct build *w)
             if ((x | y) < 128)
                 b->ascii_joins[x][y] = 1;
             else
-                pair_put(&b->joins, (struct pair){.left = x, .right = y});
+                b->joins[bpe_join_bit(x, y) >> 6] |= (uint64_t)1 << (bpe_join_bit(x, y) & 63);
         }
     }
     for (uint32_t id = 0; id < w->count; id++) {
@@ -356,8 +355,9 @@ static int ascii_merges(struct bpe *b)
         return out_of_memory();
     for (uint32_t x = 0; x < 128; x++)
         for (uint32_t y = 0; y < 128; y++)
-            b->ascii[x][y] =
-                bpe_merged(b, *char_at(b, x) & CHAR_SYMBOL, *char_at(b, y) & CHAR_SYMBOL);
+            b->ascii[x][y] = bpe_joins(b, x, y) ? bpe_merged(b, *char_at(b, x) & CHAR_SYMBOL,
+                                                             *char_at(b, y) & CHAR_SYMBOL)
+                                                : (struct bpe_result){RANK_NONE, 0};
     return 0;
 }
 
@@ -383,7 +383,7 @@ void bpe_close(struct bpe *b)
     free(b->page_at);
     free(b->chars);
     free(b->codes);
-    free(b->joins.slots);
+    free(b->joins);
     free(b->merges.slots);
     free(b->narrow.slots);
     free(b->narrow.maybe);

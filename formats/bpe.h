@@ -31,7 +31,7 @@ struct piece {
 
 /* A pair and what comes of it; an empty slot has left == UINT32_MAX. */
 struct pair {
-    uint32_t left, right; /* symbols, or the codes of two characters */
+    uint32_t left, right; /* symbols */
     uint32_t piece, rank; /* the piece they merge into; rank 0 merges first; equals share a rank */
 };
 
@@ -50,6 +50,7 @@ struct narrow_table {
     unsigned bits;
 };
 #define MAYBE_BITS 20
+#define JOIN_BITS  19
 
 /* What two neighbours merge into; rank RANK_NONE: nothing. */
 struct bpe_result {
@@ -73,9 +74,9 @@ struct bpe {
     uint32_t *chars;               /* owned: CHAR_LEFT | CHAR_RIGHT | symbol of each code */
     uint32_t *codes;               /* owned: the code of the symbol piece_count + i */
     uint8_t ascii_joins[128][128]; /* [x][y] is 1: some piece holds x y */
-    struct pair_table joins;       /* the same for the other characters */
-    struct narrow_table narrow;    /* merges of symbols, if they fit */
-    struct pair_table merges;      /* else here */
+    uint64_t *joins; /* [1 << JOIN_BITS bits], owned: the same by hash for other characters */
+    struct narrow_table narrow;      /* merges of symbols, if they fit */
+    struct pair_table merges;        /* else here */
     struct bpe_result (*ascii)[128]; /* [128], owned: what two ASCII characters merge into */
 };
 
@@ -139,14 +140,22 @@ static inline uint32_t bpe_char(const struct bpe *b, uint32_t code)
                : NO_SYMBOL;
 }
 
+static inline uint64_t bpe_join_bit(uint32_t x, uint32_t y)
+{
+    return ((uint64_t)x << 32 | y) * 0x9E3779B97F4A7C15u >> (64 - JOIN_BITS);
+}
+
 /* Whether some piece holds the characters x y in this order. Where none does, a text may be cut
    between them: a merge across the cut would make such a piece, so there is none, and the merges on
-   either side do not look at each other. */
+   either side do not look at each other. Now and then the answer is yes where none does, for a
+   hash stays in the processor's cache and a table does not: a cut that is not made changes no id.
+ */
 static inline bool bpe_joins(const struct bpe *b, uint32_t x, uint32_t y)
 {
     if ((x | y) < 128)
         return b->ascii_joins[x][y];
-    return bpe_char(b, x) & CHAR_LEFT && bpe_char(b, y) & CHAR_RIGHT && pair_find(&b->joins, x, y);
+    return bpe_char(b, x) & CHAR_LEFT && bpe_char(b, y) & CHAR_RIGHT &&
+           b->joins[bpe_join_bit(x, y) >> 6] >> (bpe_join_bit(x, y) & 63) & 1;
 }
 
 #endif
