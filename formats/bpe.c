@@ -350,14 +350,19 @@ static int index_merges(struct bpe *b, const struct build *w)
 
 static int ascii_merges(struct bpe *b)
 {
+    struct bpe_result none[128];
     b->ascii = malloc(sizeof *b->ascii * 128);
     if (!b->ascii)
         return out_of_memory();
-    for (uint32_t x = 0; x < 128; x++)
-        for (uint32_t y = 0; y < 128; y++)
-            b->ascii[x][y] = bpe_joins(b, x, y) ? bpe_merged(b, *char_at(b, x) & CHAR_SYMBOL,
-                                                             *char_at(b, y) & CHAR_SYMBOL)
-                                                : (struct bpe_result){RANK_NONE, 0};
+    for (uint32_t y = 0; y < 128; y++)
+        none[y] = (struct bpe_result){RANK_NONE, 0};
+    for (uint32_t x = 0; x < 128; x++) {
+        uint32_t left = *char_at(b, x);
+        memcpy(b->ascii[x], none, sizeof none);
+        for (uint32_t y = 0; left & CHAR_LEFT && y < 128; y++)
+            if (b->ascii_joins[x][y])
+                b->ascii[x][y] = bpe_merged(b, left & CHAR_SYMBOL, *char_at(b, y) & CHAR_SYMBOL);
+    }
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* fuzz_tokenizer_json.c -- tokenizer.json: any bytes, and edits of the golden one; what opens
-   encodes and decodes. */
+/* fuzz_tokenizer_json.c -- tokenizer.json: any bytes, and edits of a small one; what opens encodes
+   and decodes. */
 #include "fuzz_use.h"
 
 /* A small one, in which a few edits meet everything. */
@@ -13,17 +13,10 @@ static const char small[] =
     "\"<unk>\":0,\"<s>\":1,\"\u2581\":2,\"n\":3,\"e\":4,\"i\":5,\"in\":6,\"\u2581in\":7},"
     "\"merges\":[\"i n\",[\"\u2581\",\"in\"]]}}";
 
-/* An 's' in front means edits of the small one, an 'e' of the golden one. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    static uint8_t *good;
-    static size_t good_bytes;
-    if (!good)
-        good = fuzz_kept("tests/golden/tokenizer/small-1024.json", &good_bytes);
-    size_t n = sizeof small - 1;
-    const uint8_t *file = bytes && data[0] == 's'
-                              ? fuzz_edited((const uint8_t *)small, &n, data + 1, bytes - 1)
-                              : fuzz_subject(good, good_bytes, data, bytes, &n);
+    size_t n;
+    const uint8_t *file = fuzz_subject(small, sizeof small - 1, data, bytes, &n);
     fuzz_use(file, n);
     return 0;
 }
