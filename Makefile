@@ -61,7 +61,7 @@ LINK     = $(CC) $(SANITIZE) -Wl,--as-needed
 
 # ttt-train calls operations through trainer/profile_ops.c, which can time them: its table says which.
 WRAP     := $(patsubst %,-Xlinker --wrap=%,device_replay \
-              $(shell sed -nE 's/^OP.([a-z0-9_]+),.*/\1/p' trainer/profile_ops.c))
+              $(shell sed -nE 's/^(OP|COLLECTIVE).([a-z0-9_]+),.*/\2/p' trainer/profile_ops.c))
 
 BACKEND = cpu
 ifeq ($(BUILD),asan)

@@ -249,7 +249,30 @@ OP(mean_add, (float *mean, const float *x, int before, size_t count), (mean, x, 
 
 OP(device_copy, (void *to, const void *from, size_t bytes), (to, from, bytes), 0, 2.0 * bytes)
 OP(device_zero, (void *p, size_t bytes), (p, bytes), 0, (double)bytes)
+
+/* ---- other ranks -------------------------------------------------------------------------- */
+
 OP(comm_wait, (uint64_t ticket), (ticket), 0, 0)
+
+#define COLLECTIVE(op, params, args)            \
+    __typeof__(op) __real_##op, __wrap_##op;    \
+    uint64_t __wrap_##op params                 \
+    {                                           \
+        bool timed = profile_op_begin(#op);     \
+        uint64_t ticket = __real_##op args;     \
+        if (timed)                              \
+            profile_op_end(0, 0);               \
+        return ticket;                          \
+    }
+
+COLLECTIVE(comm_all_reduce,
+           (void *x, size_t count, enum comm_type type, enum comm_axis axis), (x, count, type, axis))
+COLLECTIVE(comm_all_gather,
+           (void *to, const void *from, size_t count, enum comm_type type, enum comm_axis axis),
+           (to, from, count, type, axis))
+COLLECTIVE(comm_reduce_scatter,
+           (void *to, const void *from, size_t count, enum comm_type type, enum comm_axis axis),
+           (to, from, count, type, axis))
 
 /* clang-format on */
 
