@@ -189,7 +189,7 @@ PROGRAMS := $(TRAINER_BIN)
 TESTS    := $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN)
 endif
 
-.PHONY: fuzz bench all tests test asan emulated emulated-bf16 cuda cuda-fp32 install docs man format clean help
+.PHONY: fuzz bench all tests test asan emulated emulated-bf16 cuda cuda-fp32 install deb docs man format clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -323,6 +323,11 @@ install: all man
 	    if [ -x build/$$build/bin/ttt-$$p ]; then \
 	        install -m 755 build/$$build/bin/ttt-$$p $(DESTDIR)$(PREFIX)/bin/ttt-$$p-$$build; fi; done; done
 
+# The package is for any machine of its kind, so that it is built beside build/cpu and not in it.
+PACKAGED := $(if $(filter native,$(ARCH)),x86-64-v3,$(ARCH))
+deb:
+	+@scripts/make-deb B=build/deb ARCH=$(PACKAGED)
+
 docs: all
 	@scripts/make-docs
 
@@ -344,6 +349,7 @@ help:
 	@echo 'make cuda          the trainer for NVIDIA GPUs, bf16, in build/cuda (needs nvcc)'
 	@echo 'make cuda-fp32     the same in fp32, in build/cuda-fp32'
 	@echo 'make install PREFIX=/usr/local DESTDIR='
+	@echo 'make deb           a package for Debian 12, build/ttt_VERSION_ARCHITECTURE.deb'
 	@echo 'make man           manual pages and completions of bash and zsh, in build/man'
 	@echo 'make docs          docs/tools.md from every --help'
 	@echo 'make format        clang-format in place'
