@@ -8,9 +8,9 @@
 
 enum { THREADS = 256 };
 
-static __global__ void adafactor_each(float *param, float *m, float *v, const float *grad,
-                                      const double *square_sum, const double *param_sum,
-                                      size_t count, adafactor a)
+static __global__ void __launch_bounds__(THREADS)
+    adafactor_each(float *param, float *m, float *v, const float *grad, const double *square_sum,
+                   const double *param_sum, size_t count, adafactor a)
 {
     const float SQUARE_LEAST = 1e-30f, SIZE_LEAST = 1e-3f;
     double norm = sqrt(square_sum[0]);

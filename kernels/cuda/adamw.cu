@@ -10,7 +10,8 @@
 
 enum { THREADS = 256, SUM_BLOCKS = 1024, PER_THREAD = 16 };
 
-static __global__ void square_sum_part(double *partial, const float *x, size_t count)
+static __global__ void __launch_bounds__(THREADS)
+    square_sum_part(double *partial, const float *x, size_t count)
 {
     double sum = 0;
     for (size_t i = grid_thread(); i < count; i += grid_threads())
@@ -20,7 +21,8 @@ static __global__ void square_sum_part(double *partial, const float *x, size_t c
         partial[blockIdx.x] = sum;
 }
 
-static __global__ void square_sum_fold(double *to, const double *partial, int parts)
+static __global__ void __launch_bounds__(THREADS)
+    square_sum_fold(double *to, const double *partial, int parts)
 {
     double sum = 0;
     for (int i = threadIdx.x; i < parts; i += blockDim.x)
@@ -39,7 +41,8 @@ void square_sum(double *sum, const float *x, size_t count)
     LAUNCH(square_sum_fold, 1, THREADS, 0, device_stream, sum, partial, (int)blocks);
 }
 
-static __global__ void spoil_each(float *to, const float *x, size_t count)
+static __global__ void __launch_bounds__(THREADS)
+    spoil_each(float *to, const float *x, size_t count)
 {
     for (size_t i = grid_thread(); i < count; i += grid_threads())
         if (!isfinite(x[i]))
@@ -52,8 +55,9 @@ void spoil_unless_finite(float *to, const float *x, size_t count)
 }
 
 template <int N>
-static __global__ void adamw_each(float *param, float *m, float *v, const float *grad,
-                                  const double *square_sum, size_t count, adamw a)
+static __global__ void __launch_bounds__(THREADS)
+    adamw_each(float *param, float *m, float *v, const float *grad, const double *square_sum,
+               size_t count, adamw a)
 {
     double norm = sqrt(square_sum[0]);
     if (!isfinite(norm))
@@ -92,7 +96,8 @@ void adamw_step(float *param, float *m, float *v, const float *grad, const doubl
                grad, square_sum, count, *a);
 }
 
-static __global__ void mean_add_each(float *mean, const float *x, float parts, size_t count)
+static __global__ void __launch_bounds__(THREADS)
+    mean_add_each(float *mean, const float *x, float parts, size_t count)
 {
     for (size_t i = grid_thread(); i < count; i += grid_threads())
         mean[i] += (x[i] - mean[i]) / parts;

@@ -34,8 +34,9 @@ static __device__ inline float at(const real *x, const walk &w, int t, int seq, 
     return t < 0 || t >= seq ? 0 : to_float(x[(w.row + t) * width + d]);
 }
 
-static __global__ void conv_fwd_walk(real *y, const real *x, const float *kernel, const float *bias,
-                                     const real *residual, int batch, int seq, int width, int runs)
+static __global__ void __launch_bounds__(THREADS)
+    conv_fwd_walk(real *y, const real *x, const float *kernel, const float *bias,
+                  const real *residual, int batch, int seq, int width, int runs)
 {
     int d = blockIdx.y * blockDim.x + threadIdx.x;
     if (d >= width)
@@ -68,9 +69,9 @@ void conv_fwd(real *y, const real *x, const float *kernel, const float *bias, co
 }
 
 // partial [gridDim.x][5][width]: sums of the block's walks, four taps and the bias
-static __global__ void conv_bwd_walk(real *dx, float *partial, const real *dy, const real *x,
-                                     const float *kernel, bool add, int batch, int seq, int width,
-                                     int runs)
+static __global__ void __launch_bounds__(THREADS)
+    conv_bwd_walk(real *dx, float *partial, const real *dy, const real *x, const float *kernel,
+                  bool add, int batch, int seq, int width, int runs)
 {
     int d = blockIdx.y * blockDim.x + threadIdx.x;
     if (d >= width)
@@ -118,9 +119,9 @@ void conv_bwd(real *dx, float *dkernel, float *dbias, const real *dy, const real
     add_parts(dbias, partial + taps, parts, stride, width);
 }
 
-static __global__ void conv_step_each(real *y, real *history, const real *x, const float *kernel,
-                                      const float *bias, const real *residual,
-                                      const int32_t *position, int batch, int width)
+static __global__ void __launch_bounds__(THREADS)
+    conv_step_each(real *y, real *history, const real *x, const float *kernel, const float *bias,
+                   const real *residual, const int32_t *position, int batch, int width)
 {
     for (size_t i = grid_thread(); i < (size_t)batch * width; i += grid_threads()) {
         size_t b = i / width, d = i % width;

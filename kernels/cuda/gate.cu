@@ -9,7 +9,8 @@ enum { THREADS = 256 };
 
 // ---- whole arrays -------------------------------------------------------------------------------
 
-template <int N> static __global__ void add_each(real *y, const real *x, size_t count)
+template <int N>
+static __global__ void __launch_bounds__(THREADS) add_each(real *y, const real *x, size_t count)
 {
     for (size_t i = N * grid_thread(); i < count; i += N * grid_threads()) {
         pack<N> a = load<N>(y + i), b = load<N>(x + i);
@@ -29,7 +30,7 @@ void add(real *y, const real *x, size_t count)
 }
 
 template <int N, class To, class From>
-static __global__ void convert_each(To *y, const From *x, size_t count)
+static __global__ void __launch_bounds__(THREADS) convert_each(To *y, const From *x, size_t count)
 {
     for (size_t i = N * grid_thread(); i < count; i += N * grid_threads())
         store(y + i, load<N>(x + i));
@@ -66,7 +67,8 @@ struct silu {
 };
 
 template <int N, class Gate>
-static __global__ void gate_fwd_each(real *y, const real *gate, const real *z, size_t count)
+static __global__ void __launch_bounds__(THREADS)
+    gate_fwd_each(real *y, const real *gate, const real *z, size_t count)
 {
     for (size_t i = N * grid_thread(); i < count; i += N * grid_threads()) {
         pack<N> g = load<N>(gate + i), a = load<N>(z + i);
@@ -77,8 +79,9 @@ static __global__ void gate_fwd_each(real *y, const real *gate, const real *z, s
 }
 
 template <int N, class Gate>
-static __global__ void gate_bwd_each(real *dgate, real *dz, const real *dy, const real *gate,
-                                     const real *z, size_t count)
+static __global__ void __launch_bounds__(THREADS)
+    gate_bwd_each(real *dgate, real *dz, const real *dy, const real *gate, const real *z,
+                  size_t count)
 {
     for (size_t i = N * grid_thread(); i < count; i += N * grid_threads()) {
         pack<N> g = load<N>(gate + i), a = load<N>(z + i), d = load<N>(dy + i), dg;

@@ -12,8 +12,8 @@
 // --------------------------------------------------------------------------------------
 
 template <int N>
-static __global__ void rmsnorm_fwd_row(real *y, float *inv_rms, const real *x, const float *gain,
-                                       int width, float eps)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    rmsnorm_fwd_row(real *y, float *inv_rms, const real *x, const float *gain, int width, float eps)
 {
     const real *xr = x + (size_t)blockIdx.x * width;
     real *yr = y + (size_t)blockIdx.x * width;
@@ -46,9 +46,9 @@ void rmsnorm_fwd(real *y, float *inv_rms, const real *x, const float *gain, int 
 // A block takes a run of rows; each thread keeps the sums of its columns in shared memory.
 // partial [gridDim.x][width]
 template <int N>
-static __global__ void rmsnorm_bwd_rows(real *dx, float *partial, const real *dy, const real *x,
-                                        const float *inv_rms, const float *gain, int rows,
-                                        int width)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    rmsnorm_bwd_rows(real *dx, float *partial, const real *dy, const real *x, const float *inv_rms,
+                     const float *gain, int rows, int width)
 {
     DYN_SHARED(float, dgain); // [width]
     for (int c = threadIdx.x; c < width; c += blockDim.x)
@@ -99,9 +99,9 @@ void rmsnorm_bwd(real *dx, float *dgain, const real *dy, const real *x, const fl
 // ------------------------------------------------------------------------------------
 
 template <int N>
-static __global__ void layernorm_fwd_row(real *y, float *mean, float *inv_std, const real *x,
-                                         const float *scale, const float *bias, int width,
-                                         float eps)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    layernorm_fwd_row(real *y, float *mean, float *inv_std, const real *x, const float *scale,
+                      const float *bias, int width, float eps)
 {
     const real *xr = x + (size_t)blockIdx.x * width;
     real *yr = y + (size_t)blockIdx.x * width;
@@ -142,9 +142,9 @@ void layernorm_fwd(real *y, float *mean, float *inv_std, const real *x, const fl
 
 // As rmsnorm_bwd_rows. partial [gridDim.x][2][width]: of dscale, of dbias
 template <int N>
-static __global__ void layernorm_bwd_rows(real *dx, float *partial, const real *dy, const real *x,
-                                          const float *mean, const float *inv_std,
-                                          const float *scale, int rows, int width)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    layernorm_bwd_rows(real *dx, float *partial, const real *dy, const real *x, const float *mean,
+                       const float *inv_std, const float *scale, int rows, int width)
 {
     DYN_SHARED(float, sums); // [2][width]
     float *dscale = sums, *dbias = sums + width;

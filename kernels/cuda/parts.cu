@@ -11,7 +11,8 @@
 
 // ---- LayerNorm ----------------------------------------------------------------------------------
 
-static __global__ void part_moments_row(float *moments, const real *x, int width)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    part_moments_row(float *moments, const real *x, int width)
 {
     const real *xr = x + (size_t)blockIdx.x * width;
     float sum = 0, squares = 0;
@@ -34,9 +35,9 @@ void layernorm_part_moments(float *moments, const real *x, int rows, int width)
            moments, x, width);
 }
 
-static __global__ void part_fwd_row(real *y, float *mean, float *inv_std, const real *x,
-                                    const float *moments, const float *scale, const float *bias,
-                                    int width, int ranks, float eps)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    part_fwd_row(real *y, float *mean, float *inv_std, const real *x, const float *moments,
+                 const float *scale, const float *bias, int width, int ranks, float eps)
 {
     size_t r = blockIdx.x, rows = gridDim.x;
     const real *xr = x + r * width;
@@ -66,8 +67,9 @@ void layernorm_part_fwd(real *y, float *mean, float *inv_std, const real *x, con
            inv_std, x, moments, scale, bias, width, ranks, eps);
 }
 
-static __global__ void part_sums_row(float *sums, const real *dy, const real *x, const float *mean,
-                                     const float *inv_std, const float *scale, int width)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    part_sums_row(float *sums, const real *dy, const real *x, const float *mean,
+                  const float *inv_std, const float *scale, int width)
 {
     size_t r = blockIdx.x;
     const real *xr = x + r * width, *dyr = dy + r * width;
@@ -94,9 +96,10 @@ void layernorm_part_sums(float *sums, const real *dy, const real *x, const float
 }
 
 // A block takes a run of rows; a thread owns its columns. partial [gridDim.x][2][width]
-static __global__ void part_bwd_rows(real *dx, float *partial, const real *dy, const real *x,
-                                     const float *mean, const float *inv_std, const float *scale,
-                                     const float *sums, int rows, int width, float all)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    part_bwd_rows(real *dx, float *partial, const real *dy, const real *x, const float *mean,
+                  const float *inv_std, const float *scale, const float *sums, int rows, int width,
+                  float all)
 {
     float *dscale = partial + (size_t)blockIdx.x * 2 * width, *dbias = dscale + width;
     for (int c = threadIdx.x; c < width; c += blockDim.x) {

@@ -22,8 +22,9 @@ static __device__ inline void turn_row(real *x, const float *turn, size_t row, i
 }
 
 // grid: x positions, y runs of sequences
-static __global__ void rope_position(real *x, int batch, int seq, int heads, int head_dim,
-                                     int first, int period, float theta, float sign)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    rope_position(real *x, int batch, int seq, int heads, int head_dim, int first, int period,
+                  float theta, float sign)
 {
     SHARED(float, turn, [2 * PAIRS_LIMIT]); // cos, sin of each pair
     int pairs = head_dim / 2;
@@ -41,8 +42,9 @@ static __global__ void rope_position(real *x, int batch, int seq, int heads, int
 }
 
 // A block turns the token of one sequence.
-static __global__ void rope_step_row(real *x, const int32_t *position, int heads, int head_dim,
-                                     int period, float theta)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    rope_step_row(real *x, const int32_t *position, int heads, int head_dim, int period,
+                  float theta)
 {
     SHARED(float, turn, [2 * PAIRS_LIMIT]); // cos, sin of each pair
     int now = position[blockIdx.x], pairs = head_dim / 2;

@@ -14,8 +14,9 @@ struct fold_plan {
     size_t per_head; // the sum of the counts: what follows are the token weights
 };
 
-static __global__ void ttt_fold_each(fold_plan plan, float *dtoken_idx, const float *partials,
-                                     size_t each, const float *token_idx, ttt_shape s)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    ttt_fold_each(fold_plan plan, float *dtoken_idx, const float *partials, size_t each,
+                  const float *token_idx, ttt_shape s)
 {
     const size_t per_head = plan.per_head, chains = (size_t)s.batch * s.heads;
     for (size_t i = grid_thread(); i < s.heads * per_head + s.mini_batch; i += grid_threads()) {

@@ -17,8 +17,9 @@ static __device__ inline size_t gate_at(int r, int a, int seq, int heads)
 }
 
 // A block holds TILE_ROWS rows in shared memory; each warp takes heads in turn.
-static __global__ void ttt_gate_fwd_rows(float *sigma, const real *h, const float *w,
-                                         const float *bias, int rows, int seq, int heads, int width)
+static __global__ void __launch_bounds__(THREADS)
+    ttt_gate_fwd_rows(float *sigma, const real *h, const float *w, const float *bias, int rows,
+                      int seq, int heads, int width)
 {
     DYN_SHARED(float, tile); // [TILE_ROWS][width]
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -57,8 +58,9 @@ static __device__ inline float dz_at(const float *dsigma, const float *sigma, si
 }
 
 // dh of a row by a block.
-static __global__ void ttt_gate_bwd_row(real *dh, const float *dsigma, const float *sigma,
-                                        const float *w, int seq, int heads, int width)
+static __global__ void __launch_bounds__(THREADS)
+    ttt_gate_bwd_row(real *dh, const float *dsigma, const float *sigma, const float *w, int seq,
+                     int heads, int width)
 {
     DYN_SHARED(float, dz); // [heads]
     int r = blockIdx.x;
@@ -105,8 +107,9 @@ static __global__ void __launch_bounds__(COLUMNS)
 
 // y[a][c] += sum over parts, ascending, where partial has width + 1 columns and y the first of
 // them.
-static __global__ void ttt_gate_bwd_fold(float *dw, float *dbias, const float *partial, int parts,
-                                         int heads, int width)
+static __global__ void __launch_bounds__(THREADS)
+    ttt_gate_bwd_fold(float *dw, float *dbias, const float *partial, int parts, int heads,
+                      int width)
 {
     size_t count = (size_t)heads * (width + 1);
     for (size_t i = grid_thread(); i < count; i += grid_threads()) {

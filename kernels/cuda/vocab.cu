@@ -11,7 +11,8 @@
 // ---- embedding ----------------------------------------------------------------------------------
 
 template <int N>
-static __global__ void embedding_row(real *x, const real *table, const int32_t *ids, int width)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    embedding_row(real *x, const real *table, const int32_t *ids, int width)
 {
     size_t r = blockIdx.x;
     for (int c = N * threadIdx.x; c < width; c += N * blockDim.x)
@@ -30,9 +31,10 @@ void embedding_fwd(real *x, const real *table, const int32_t *ids, int rows, int
 // The backward sorts the rows by id, then by row, and lets one block sum the rows of one id: no two
 // blocks meet, and the order is ascending. The sort is bitonic over keys (id, row): its steps
 // within SORT_KEYS neighbours run in shared memory, the others one launch each.
-enum { SORT_KEYS = 2048, SORT_THREADS = SORT_KEYS / 2 };
+enum { SORT_KEYS = 2048, SORT_THREADS = SORT_KEYS / 2, COLUMNS = 128 };
 
-static __global__ void sort_keys(uint64_t *keys, const int32_t *ids, size_t rows, size_t padded)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    sort_keys(uint64_t *keys, const int32_t *ids, size_t rows, size_t padded)
 {
     for (size_t i = grid_thread(); i < padded; i += grid_threads())
         keys[i] = i < rows ? (uint64_t)(uint32_t)ids[i] << 32 | i : ~(uint64_t)0;
@@ -75,7 +77,8 @@ static __global__ void __launch_bounds__(SORT_THREADS)
     keys[base + threadIdx.x + SORT_THREADS] = near[threadIdx.x + SORT_THREADS];
 }
 
-static __global__ void sort_far(uint64_t *keys, size_t pairs, size_t distance, size_t size)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    sort_far(uint64_t *keys, size_t pairs, size_t distance, size_t size)
 {
     for (size_t i = grid_thread(); i < pairs; i += grid_threads()) {
         size_t at = sort_place(i, distance);
@@ -85,8 +88,8 @@ static __global__ void sort_far(uint64_t *keys, size_t pairs, size_t distance, s
 
 // Block (i, part): if the i-th key is the first of its id, sum that id's rows over a part of the
 // columns.
-static __global__ void embedding_sum(float *dtable, const real *dx, const uint64_t *keys, int rows,
-                                     int width)
+static __global__ void __launch_bounds__(COLUMNS)
+    embedding_sum(float *dtable, const real *dx, const uint64_t *keys, int rows, int width)
 {
     int c = blockIdx.y * blockDim.x + threadIdx.x;
     int i = blockIdx.x;
@@ -119,7 +122,6 @@ void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, 
                    keys, padded / 2, distance, size);
         LAUNCH(sort_near, near_blocks, SORT_THREADS, 0, device_stream, keys, size, size);
     }
-    enum { COLUMNS = 128 };
     LAUNCH(embedding_sum, dim3((unsigned)rows, (width + COLUMNS - 1) / COLUMNS), COLUMNS, 0,
            device_stream, dtable, dx, keys, rows, width);
 }

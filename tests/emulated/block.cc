@@ -6,6 +6,8 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
+#include <tuple>
 #include <unistd.h>
 #include <vector>
 
@@ -373,8 +375,24 @@ static void begin_block(uint64_t id, size_t shared_bytes)
     at_barrier = 0;
 }
 
-void run(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*call)(void *),
-         void *arg)
+// The running launch, whose last block has ended.
+static void note_launch(const void *function, size_t shared_bytes)
+{
+    static const char *path = getenv("EMULATED_LAUNCHES");
+    static FILE *file = path ? fopen(path, "w") : nullptr;
+    static std::set<std::tuple<const void *, size_t, size_t>> noted;
+    if (!file)
+        return;
+    for (const char *gap : gaps)
+        if (gap >= dynamic_memory && gap < dynamic_memory + dynamic_bytes)
+            shared_bytes -= GAP_BYTES;
+    if (noted.insert({function, threads.size(), shared_bytes}).second)
+        fprintf(file, "%td\t%zu\t%zu\n", (const char *)function - (const char *)&block_index,
+                threads.size(), shared_bytes);
+}
+
+void run(const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared_bytes,
+         void (*call)(void *), void *arg)
 {
     static size_t capacity;
     kernel_name = kernel;
@@ -402,6 +420,7 @@ void run(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*
         check_gaps();
     }
     check_allocations();
+    note_launch(function, shared_bytes);
     kernel_name = "no kernel";
 }
 

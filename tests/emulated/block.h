@@ -47,9 +47,12 @@ extern dim3 block_size, grid_size;
 // identifies the kernel, as cudaFuncSetAttribute does.
 bool refuse(const void *function, dim3 grid, dim3 block, size_t shared_bytes);
 
-// Run body(arg) for every thread of every block of a launch that was not refused.
-void run(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, void (*body)(void *),
-         void *arg);
+// Run body(arg) for every thread of every block of a launch that was not refused. EMULATED_LAUNCHES
+// names a file that receives a line for each new combination of
+//
+//   kernel's address less that of block_index, threads, bytes of dynamic shared memory without gaps
+void run(const char *kernel, const void *function, dim3 grid, dim3 block, size_t shared_bytes,
+         void (*body)(void *), void *arg);
 
 // Print one sentence about the running kernel and end the program.
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -111,7 +114,8 @@ void launch(const char *name, Kernel *kernel, dim3 grid, dim3 block, size_t shar
         auto call = [&] { kernel(args...); };
         using Call = decltype(call);
         run(
-            name, grid, block, shared_bytes, [](void *p) { (*(Call *)p)(); }, (void *)&call);
+            name, (const void *)kernel, grid, block, shared_bytes, [](void *p) { (*(Call *)p)(); },
+            (void *)&call);
     });
 }
 
