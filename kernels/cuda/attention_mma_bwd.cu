@@ -18,8 +18,9 @@ template <int F> struct bwd_sizes {
 enum { DOT_LANES = 4 };
 
 // dot [batch][heads][seq] receives D[t] = dout[t] . out[t]: four lanes a row.
-static __global__ void attention_bwd_dots(float *dot, const real *dout, const real *out,
-                                          size_t rows, int seq, int heads, int head_dim)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    attention_bwd_dots(float *dot, const real *dout, const real *out, size_t rows, int seq,
+                       int heads, int head_dim)
 {
     size_t i = grid_thread() / DOT_LANES;
     float sum = 0;
@@ -164,8 +165,10 @@ static __global__ void __launch_bounds__(MMA_THREADS, 2)
             mma_weighted<F, M, PART / 8>(dvalues, s, douts[tile], part, at.lane);
             mma_weighted<F, M, PART / 8>(dkeys, d, queries[tile], part, at.lane);
         }
-        if (tile + 1 < tiles)
-            (for_lse ? lses : dots)[next][carried] = for_lse ? LOG2_E * value : value;
+        if (tile + 1 < tiles) {
+            float *to = for_lse ? lses[next] : dots[next];
+            to[carried] = for_lse ? LOG2_E * value : value;
+        }
     }
     float ones[M][2], scales[M][2];
     for (int m = 0; m < M; m++) {

@@ -2,8 +2,8 @@
 //
 // A tile is [tokens][F] floats in shared memory, rows STRIDE apart, so that neighbouring rows lie
 // in different banks. A row belongs to LANES neighbouring lanes, four columns each: sums over a row
-// are shuffles. ROWS rows are worked on at once; where tokens is no multiple, the last rows are
-// computed twice and stored once.
+// are shuffles. ROWS rows are worked on at once; where tokens is no multiple, rows of lanes that
+// are left over go along with zeros (load4_mine), and store nothing.
 #ifndef INNER_CUH
 #define INNER_CUH
 
@@ -85,6 +85,12 @@ struct chain {
 static inline __device__ __host__ int inner_groups(const ttt_shape &s)
 {
     return (s.seq / s.mini_batch + s.keep_every - 1) / s.keep_every;
+}
+
+// Four values of a tile that its own lanes replace meanwhile: others must not read them.
+static __device__ inline float4 load4_mine(bool mine, const float *p)
+{
+    return mine ? load4(p) : four(0);
 }
 
 // Parameters may lie anywhere, so they are read one by one.

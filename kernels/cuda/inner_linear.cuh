@@ -28,10 +28,11 @@ static __device__ inline void gradient_rows(float *g, const float *x, const floa
     __syncthreads();
     for (int first = 0; first < tokens; first += inner<F>::ROWS) {
         int i = min(first + at.row, tokens - 1);
+        bool mine = at.active && first + at.row < tokens;
         const size_t here = i * STRIDE + at.column;
-        gradient d = inner_gradient<F>(load4(g + here), load4(x + here),
+        gradient d = inner_gradient<F>(load4_mine(mine, g + here), load4(x + here),
                                        load4(v + i * row + at.column), scale, bias, eps, at);
-        if (at.active && first + at.row < tokens)
+        if (mine)
             store4(g + here, d.g);
     }
 }
@@ -42,7 +43,7 @@ static __device__ inline void state_update(float *w, float *b, const float *x, c
                                            const float *minus_s, int tokens)
 {
     constexpr int STRIDE = inner<F>::STRIDE;
-    matrix_add<F, F, STRIDE>(w, w, {{x, STRIDE, g, STRIDE, minus_s}}, tokens);
+    matrix_add<F, F, STRIDE, STRIDE>(w, w, tokens, outer{x, STRIDE, g, STRIDE, minus_s});
     for (int c = threadIdx.x; c < F; c += blockDim.x) {
         float sum = b[c];
         for (int j = 0; j < tokens; j++)

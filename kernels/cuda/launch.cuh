@@ -34,7 +34,6 @@ void device_fail(const char *what, const char *reason);
 enum { SHARED_GAP_BYTES = 0 };
 // Before a loop: so many turns at a time.
 #    define UNROLL_4 _Pragma("unroll 4")
-#    define UNROLL_3 _Pragma("unroll 3")
 #    define UNROLL_2 _Pragma("unroll 2")
 #    define UNROLL_1 _Pragma("unroll 1")
 #endif

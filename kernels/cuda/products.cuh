@@ -84,29 +84,36 @@ static __device__ inline void pairs(const float *a, const float *b, int stride, 
     }
 }
 
-// to = from + the terms, matrices of M rows of N, WS apart. to may be from.
-template <int M, int N, int WS, int TERMS>
-static __device__ inline void matrix_add(float *to, const float *from, const outer (&terms)[TERMS],
-                                         int tokens)
+// The part of a term in four rows and four columns.
+static __device__ inline void outer_add(float4 sum[4], const outer &t, int row, int column,
+                                        int tokens)
+{
+    for (int j = 0; j < tokens; j++) {
+        float4 gj = load4(t.g + j * t.g_stride + column);
+        float4 xj = load4(t.x + j * t.x_stride + row);
+        if (t.factor)
+            gj = t.factor[j] * gj;
+        sum[0] = fma4(xj.x, gj, sum[0]);
+        sum[1] = fma4(xj.y, gj, sum[1]);
+        sum[2] = fma4(xj.z, gj, sum[2]);
+        sum[3] = fma4(xj.w, gj, sum[3]);
+    }
+}
+
+// to = from + the terms, matrices of M rows of N: rows of `to` WT apart, of `from` WF. to may be
+// from.
+template <int M, int N, int WT, int WF, class... Outer>
+static __device__ inline void matrix_add(float *to, const float *from, int tokens,
+                                         const Outer &...terms)
 {
     for (int n = threadIdx.x; n < M / 4 * (N / 4); n += blockDim.x) {
         const int row = n / (N / 4) * 4, column = n % (N / 4) * 4;
         float4 sum[4];
         for (int m = 0; m < 4; m++)
-            sum[m] = load4(from + (row + m) * WS + column);
-        for (const outer &t : terms)
-            for (int j = 0; j < tokens; j++) {
-                float4 gj = load4(t.g + j * t.g_stride + column);
-                float4 xj = load4(t.x + j * t.x_stride + row);
-                if (t.factor)
-                    gj = t.factor[j] * gj;
-                sum[0] = fma4(xj.x, gj, sum[0]);
-                sum[1] = fma4(xj.y, gj, sum[1]);
-                sum[2] = fma4(xj.z, gj, sum[2]);
-                sum[3] = fma4(xj.w, gj, sum[3]);
-            }
+            sum[m] = load4(from + (row + m) * WF + column);
+        (outer_add(sum, terms, row, column, tokens), ...);
         for (int m = 0; m < 4; m++)
-            store4(to + (row + m) * WS + column, sum[m]);
+            store4(to + (row + m) * WT + column, sum[m]);
     }
 }
 
@@ -304,46 +311,52 @@ static __device__ inline void pairs(const float *a, const float *b, int stride, 
     }
 }
 
-// to = from + the terms, matrices of M rows of N, WS apart. to may be from. Tokens are the depth;
-// columns are interleaved as in rows_times.
-template <int M, int N, int WS, int TERMS>
-static __device__ inline void matrix_add(float *to, const float *from, const outer (&terms)[TERMS],
-                                         int tokens)
+// The part of a term in 16 rows, of which a lane has `row` and row + 8, and the fragments that
+// begin at column.
+template <int TILES>
+static __device__ inline void outer_add(split_sum sum[TILES], const outer &t, int row, int column,
+                                        int tokens, const mma_lane &at)
+{
+    for (int first = 0; first < tokens; first += 16) {
+        float x[2][4], g[4][TILES]; // of the tokens 2t 2t+1 2t+8 2t+9
+        for (int i = 0; i < 4; i++) {
+            const int j = first + 2 * at.part + i % 2 + i / 2 * 8, here = min(j, tokens - 1);
+            const float factor = j >= tokens ? 0 : t.factor ? t.factor[j] : 1;
+            for (int half = 0; half < 2; half++)
+                x[half][i] = factor * t.x[here * t.x_stride + row + 8 * half];
+            load_few<TILES>(g[i], t.g + here * t.g_stride + column + TILES * at.group);
+        }
+        split_a a;
+        for (int i = 0; i < 4; i++)
+            a.set(i, x[i % 2][i / 2 * 2], x[i % 2][i / 2 * 2 + 1]);
+        for (int i = 0; i < TILES; i++) {
+            split_b b;
+            b.set(0, g[0][i], g[1][i]);
+            b.set(1, g[2][i], g[3][i]);
+            sum[i].add(a, b);
+        }
+    }
+}
+
+// to = from + the terms, matrices of M rows of N: rows of `to` WT apart, of `from` WF. to may be
+// from. Tokens are the depth; columns are interleaved as in rows_times.
+template <int M, int N, int WT, int WF, class... Outer>
+static __device__ inline void matrix_add(float *to, const float *from, int tokens,
+                                         const Outer &...terms)
 {
     constexpr int TILES = N % 32 ? 2 : 4, GROUPS = N / 8 / TILES;
     const mma_lane at;
     for (int n = at.warp; n < M / 16 * GROUPS; n += at.warps) {
         const int row = n / GROUPS * 16 + at.group, column = n % GROUPS * 8 * TILES;
         split_sum sum[TILES];
-        UNROLL_3 // no more have been asked for
-            for (const outer &t : terms) for (int first = 0; first < tokens; first += 16)
-        {
-            float x[2][4], g[4][TILES]; // of the tokens 2t 2t+1 2t+8 2t+9
-            for (int i = 0; i < 4; i++) {
-                const int j = first + 2 * at.part + i % 2 + i / 2 * 8, here = min(j, tokens - 1);
-                const float factor = j >= tokens ? 0 : t.factor ? t.factor[j] : 1;
-                for (int half = 0; half < 2; half++)
-                    x[half][i] = factor * t.x[here * t.x_stride + row + 8 * half];
-                load_few<TILES>(g[i], t.g + here * t.g_stride + column + TILES * at.group);
-            }
-            split_a a;
-            for (int i = 0; i < 4; i++)
-                a.set(i, x[i % 2][i / 2 * 2], x[i % 2][i / 2 * 2 + 1]);
-            for (int i = 0; i < TILES; i++) {
-                split_b b;
-                b.set(0, g[0][i], g[1][i]);
-                b.set(1, g[2][i], g[3][i]);
-                sum[i].add(a, b);
-            }
-        }
+        (outer_add<TILES>(sum, terms, row, column, tokens, at), ...);
         for (int i = 0; i < 4; i++) {
-            const size_t here =
-                (size_t)(row + i / 2 * 8) * WS + column + TILES * (2 * at.part + i % 2);
+            const int line = row + i / 2 * 8, here = column + TILES * (2 * at.part + i % 2);
             float v[TILES];
-            load_few<TILES>(v, from + here);
+            load_few<TILES>(v, from + line * WF + here);
             for (int k = 0; k < TILES; k++)
                 v[k] += sum[k][i];
-            store_few<TILES>(to + here, v);
+            store_few<TILES>(to + line * WT + here, v);
         }
     }
 }

@@ -82,11 +82,12 @@ static __global__ void __launch_bounds__(inner<F>::THREADS)
         // its gradient G
         for (int first = 0; first < tokens; first += ROWS) {
             int i = min(first + at.row, tokens - 1);
-            gradient d = inner_gradient<F>(load4(m.g + i * STRIDE + at.column),
+            bool mine = at.active && first + at.row < tokens;
+            gradient d = inner_gradient<F>(load4_mine(mine, m.g + i * STRIDE + at.column),
                                            load4(m.x + i * STRIDE + at.column),
                                            load4(v + here + i * head.row + at.column), scale, bias,
                                            s.eps, at);
-            if (at.active && first + at.row < tokens)
+            if (mine)
                 store4(m.g + i * STRIDE + at.column, d.g);
         }
         __syncthreads();

@@ -143,11 +143,12 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         // xh, r, G
         for (int first = 0; first < tokens; first += ROWS) {
             int i = min(first + at.row, tokens - 1);
+            bool mine = at.active && first + at.row < tokens;
             const size_t tile = i * STRIDE + at.column;
-            gradient d = inner_gradient<F>(load4(m.g + tile), load4(m.x + tile),
+            gradient d = inner_gradient<F>(load4_mine(mine, m.g + tile), load4(m.x + tile),
                                            load4(v + here + i * head.row + at.column), scale, bias,
                                            s.eps, at);
-            if (at.active && first + at.row < tokens) {
+            if (mine) {
                 store4(m.xh + tile, d.xh);
                 store4(m.g + tile, d.g);
                 m.r[i] = d.r;
@@ -158,8 +159,8 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         // dZb = LNV(scale dO; normalised Zb), Zb = Q W + b - P G
         for (int first = 0; first < tokens; first += ROWS) {
             int i = min(first + at.row, tokens - 1);
-            bool mine = first + at.row < tokens;
-            float4 z = load4(m.dzb + i * STRIDE + at.column);
+            bool mine = at.active && first + at.row < tokens;
+            float4 z = load4_mine(mine, m.dzb + i * STRIDE + at.column);
             for (int j = 0; j <= i; j++)
                 z = fma4(-m.t[i] * m.rate[j] * m.score[i * tokens + j],
                          load4(m.g + j * STRIDE + at.column), z);
@@ -170,7 +171,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
                 dbias = dbias + d;
             }
             d = at.lnv(scale * d, z, r);
-            if (at.active && mine)
+            if (mine)
                 store4(m.dzb + i * STRIDE + at.column, d);
         }
         __syncthreads();
@@ -195,7 +196,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
             bool mine = at.active && first + at.row < tokens;
             const size_t row = here + i * head.row;
             float4 x = load4(m.x + i * STRIDE + at.column), g = load4(m.g + i * STRIDE + at.column);
-            float4 y = load4(m.dz + i * STRIDE + at.column);
+            float4 y = load4_mine(mine, m.dz + i * STRIDE + at.column);
             float ds = -at.row_sum(dot4(g, y));
             float4 dg = m.minus_s[i] * y;
             for (int j = i; j < tokens; j++)
@@ -203,7 +204,7 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
                           load4(m.dzb + j * STRIDE + at.column), dg);
 
             gradient d;
-            d.xh = load4(m.xh + i * STRIDE + at.column);
+            d.xh = load4_mine(mine, m.xh + i * STRIDE + at.column);
             d.e = scale * d.xh + bias - (load4(v + row + at.column) - x);
             d.g = g;
             d.r = m.r[i];
@@ -242,10 +243,8 @@ static __global__ void __launch_bounds__(inner<F>::THREADS, F == 96 ? 1 : 3)
         __syncthreads();
 
         // dW += X^T dZ + Q^T dZb; db
-        matrix_add<F, F, STRIDE>(m.dw, m.dw,
-                                 {{m.x, STRIDE, m.dz, STRIDE, NULL},
-                                  {m.q, STRIDE, m.dzb, STRIDE, NULL}},
-                                 tokens);
+        matrix_add<F, F, STRIDE, STRIDE>(m.dw, m.dw, tokens, outer{m.x, STRIDE, m.dz, STRIDE, NULL},
+                                         outer{m.q, STRIDE, m.dzb, STRIDE, NULL});
         for (int f = threadIdx.x; f < F; f += blockDim.x) {
             float sum = 0;
             for (int j = 0; j < tokens; j++)

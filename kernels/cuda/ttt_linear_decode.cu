@@ -14,8 +14,8 @@ size_t ttt_linear_decode_bytes(int head_dim, int mini_batch)
     return sizeof(float) * decode_floats(head_dim, mini_batch);
 }
 
-static __global__ void ttt_linear_decode_begin_each(float *state, const float *last, ttt_params p,
-                                                    ttt_shape s)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    ttt_linear_decode_begin_each(float *state, const float *last, ttt_params p, ttt_shape s)
 {
     const size_t f = s.head_dim, size = decode_floats(s.head_dim, s.mini_batch);
     const size_t count = (size_t)s.batch * s.heads * size;

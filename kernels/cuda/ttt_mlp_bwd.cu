@@ -1,50 +1,59 @@
 // cuda/ttt_mlp_bwd.cu -- TTT-MLP backward: a block per sequence and head walks the sequence from
-// its end. Each kept group is replayed into the workspace first. The formulas and their order are
-// those of docs/model.md; the gradient of the state is carried where the chain's partial results
-// are.
+// its end. Each kept group is replayed into the workspace first, in shared memory (NEAR) where the
+// state fits beside the tiles that replay uses. The formulas and their order are those of
+// docs/model.md; the gradient of the state is carried where the chain's partial results are.
 #include "inner_bwd.cuh"
 #include "inner_mlp.cuh"
 
 #include "device.h"
 
-// dZ2b has the place of Zb, dZ1b that of Z1b, dZ1 that of H, and dH that of G1.
+// dZ2b has the place of Zb, dZ1b that of Z1b, dZ1 that of H, and dH that of G1. Replay uses the
+// tiles before `state` alone; where it is near, its state has the place of all that follow.
 struct bwd_tiles {
-    float *x, *q, *g2, *xh, *dzb, *dz2, *dx;
-    float *z1, *x2, *g1, *h, *z1b, *x2b;
-    float *a1, *a2, *dp1, *dp2;
+    float *x, *g2, *xh, *z1, *x2, *g1, *h;
     float *t, *rate, *minus_s, *r, *ds, *dt;
+    float *state;
+    float *q, *dzb, *dz2, *dx, *z1b, *x2b;
+    float *a1, *a2, *dp1, *dp2;
 
-    __device__ bwd_tiles(float *at, bool shared, int head_dim, int tokens)
+    __device__ bwd_tiles(float *at, bool shared, bool near, int head_dim, int tokens)
     {
         size_t narrow = (size_t)tokens * (head_dim + 4), wide = (size_t)tokens * (4 * head_dim + 4);
         x = arena_take(at, narrow, shared);
-        q = arena_take(at, narrow, shared);
         g2 = arena_take(at, narrow, shared);
         xh = arena_take(at, narrow, shared);
-        dzb = arena_take(at, narrow, shared);
-        dz2 = arena_take(at, narrow, shared);
-        dx = arena_take(at, narrow, shared);
         z1 = arena_take(at, wide, shared);
         x2 = arena_take(at, wide, shared);
         g1 = arena_take(at, wide, shared);
         h = arena_take(at, wide, shared);
-        z1b = arena_take(at, wide, shared);
-        x2b = arena_take(at, wide, shared);
-        a1 = arena_take(at, tokens * tokens, shared);
-        a2 = arena_take(at, tokens * tokens, shared);
-        dp1 = arena_take(at, tokens * tokens, shared);
-        dp2 = arena_take(at, tokens * tokens, shared);
         t = arena_take(at, tokens, shared);
         rate = arena_take(at, tokens, shared);
         minus_s = arena_take(at, tokens, shared);
         r = arena_take(at, tokens, shared);
         ds = arena_take(at, tokens, shared);
         dt = arena_take(at, tokens, shared);
+        state = at;
+        shared = shared && !near; // the gaps between them are the state's
+        q = arena_take(at, narrow, shared);
+        dzb = arena_take(at, narrow, shared);
+        dz2 = arena_take(at, narrow, shared);
+        dx = arena_take(at, narrow, shared);
+        z1b = arena_take(at, wide, shared);
+        x2b = arena_take(at, wide, shared);
+        a1 = arena_take(at, tokens * tokens, shared);
+        a2 = arena_take(at, tokens * tokens, shared);
+        dp1 = arena_take(at, tokens * tokens, shared);
+        dp2 = arena_take(at, tokens * tokens, shared);
     }
 
     static __device__ __host__ size_t floats(const ttt_shape &s)
     {
         return arena_floats(s.head_dim, s.mini_batch, 7, 6, 4, 6);
+    }
+
+    template <int F> static size_t near_floats(const ttt_shape &s)
+    {
+        return max(floats(s), arena_floats(F, s.mini_batch, 3, 4, 0, 6) + mlp<F, true>::STATE);
     }
 };
 
@@ -135,28 +144,35 @@ template <int F> struct mlp_chain {
     }
 };
 
-// The forward's state updates from a kept state over n mini-batches; slots [n][STATE] receive the
-// states before each.
-template <int F>
+// The forward's state updates from a kept state over `count` mini-batches; slots [count][STATE]
+// receive the states before each. A barrier lies before.
+template <int F, bool NEAR>
 static __device__ inline void replay(float *slots, const bwd_tiles &m, const mlp_chain<F> &n,
                                      const float *kept, int first_step, int count, const real *k,
                                      const real *v, const float *sigma)
 {
     const int tokens = n.s.mini_batch;
-    floats_copy(slots, kept, mlp<F>::STATE);
+    mlp_copy<F, false, false>(slots, kept);
+    if (NEAR && count > 1)
+        mlp_copy<F, true, false>(m.state, kept);
     for (int c = 0; c + 1 < count; c++) {
         const size_t token = (size_t)(first_step + c) * tokens;
         const size_t here = n.head.first + token * n.head.row;
-        float *state = slots + c * mlp<F>::STATE;
+        float *state = NEAR ? m.state : slots, *after = slots + mlp<F>::STATE;
         load_rows<F>(m.x, k + here, n.head.row, tokens);
         load_rates(m.rate, m.minus_s, m.t, sigma + token, n.s);
         __syncthreads();
-        mlp_learn<F>(n.learned, state, v + here, n.head.row, n.scale, n.bias, n.s.eps, tokens,
-                     n.at);
+        mlp_learn<F, NEAR>(n.learned, state, v + here, n.head.row, n.scale, n.bias, n.s.eps, tokens,
+                           n.at);
         __syncthreads();
-        mlp_update<F>(state + mlp<F>::STATE, state, n.learned, m.minus_s, tokens);
+        mlp_update<F, NEAR, NEAR>(NEAR ? state : after, state, n.learned, m.minus_s, tokens);
         __syncthreads();
+        if (NEAR)
+            mlp_copy<F, false, true>(after, state);
+        slots = after;
     }
+    if (NEAR)
+        __syncthreads(); // the state has been read
 }
 
 // What the forward had of a mini-batch, up to Z2b before the pairs, in m.dzb.
@@ -197,7 +213,7 @@ static __device__ inline void outputs_bwd(real *dq, float4 &dscale, float4 &dbia
     for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
         int i = min(first + at.row, tokens - 1);
         bool mine = at.active && first + at.row < tokens;
-        float4 z = load4(m.dzb + i * STRIDE + at.column);
+        float4 z = load4_mine(mine, m.dzb + i * STRIDE + at.column);
         z = minus_learned(z, m.a2, m.t, m.rate, m.g2, STRIDE, i, at.column, tokens);
         float r = at.normalise(z, n.s.eps);
         float4 d = load4(dout + i * n.head.row + at.column);
@@ -246,14 +262,16 @@ static __device__ inline void update_bwd(const bwd_tiles &m, const mlp_chain<F> 
     // ds = -(G1 . Y1 + G2 . Y2), where G1 . (X dW1' + db1') = X . (G1 dW1'^T) + G1 . db1'
     for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
         int i = min(first + at.row, tokens - 1);
-        float4 u = load4(m.dx + i * STRIDE + at.column), y = load4(m.dz2 + i * STRIDE + at.column);
+        bool mine = at.active && first + at.row < tokens;
+        float4 u = load4_mine(mine, m.dx + i * STRIDE + at.column);
+        float4 y = load4_mine(mine, m.dz2 + i * STRIDE + at.column);
         float dot = dot4(load4(m.x + i * STRIDE + at.column), u) +
                     dot4(load4(m.g2 + i * STRIDE + at.column), y);
         for (int c = at.column; c < HIDDEN; c += F)
             dot += dot4(load4(m.g1 + i * WIDE + c), load4(dstate + mlp<F>::B1 + c));
         dot = at.row_sum(dot);
         float4 dg = learned_by(m.minus_s[i] * y, m.a2, m, m.dzb, STRIDE, i, at.column, tokens);
-        if (at.active && first + at.row < tokens) {
+        if (mine) {
             store4(m.dx + i * STRIDE + at.column, m.minus_s[i] * u);
             store4(m.dz2 + i * STRIDE + at.column, dg);
             m.ds[i] = -dot;
@@ -289,14 +307,16 @@ static __device__ inline void learned_bwd(real *dk, real *dv, float *dstate, flo
     __syncthreads();
     for (int first = 0; first < tokens; first += mlp<F>::ROWS) {
         int i = min(first + at.row, tokens - 1);
+        bool mine = at.active && first + at.row < tokens;
         const size_t here = i * STRIDE + at.column;
         gradient d;
         d.xh = load4(m.xh + here);
         d.e = n.scale * d.xh + n.bias - (load4(v + i * row + at.column) - load4(m.x + here));
         d.g = load4(m.g2 + here);
         d.r = m.r[i];
-        gradient_gradient back = inner_gradient_bwd<F>(load4(m.dz2 + here), d, n.scale, at);
-        if (at.active && first + at.row < tokens) {
+        gradient_gradient back =
+            inner_gradient_bwd<F>(load4_mine(mine, m.dz2 + here), d, n.scale, at);
+        if (mine) {
             dscale = dscale + back.dscale;
             dbias = dbias + back.de;
             store4(dv + i * row + at.column, four(0) - back.de);
@@ -318,20 +338,18 @@ static __device__ inline void learned_bwd(real *dk, real *dv, float *dstate, flo
         d = queries_of(d, m.dp1, m, m.q, STRIDE, i, c, tokens);
         dk[i * row + c] = to_real(d + m.dx[i * STRIDE + c]);
     });
-    matrix_add<F, HIDDEN, HIDDEN>(dstate + mlp<F>::W1, dstate + mlp<F>::W1,
-                                  {{m.x, STRIDE, m.h, WIDE, NULL},
-                                   {m.q, STRIDE, m.z1b, WIDE, NULL}},
-                                  tokens);
-    matrix_add<HIDDEN, F, F>(dstate + mlp<F>::W2, dstate + mlp<F>::W2,
-                             {{m.x2, WIDE, m.dz2, STRIDE, NULL},
-                              {m.x2b, WIDE, m.dzb, STRIDE, NULL},
-                              {m.g1, WIDE, m.g2, STRIDE, NULL}},
-                             tokens);
+    matrix_add<F, HIDDEN, HIDDEN, HIDDEN>(dstate + mlp<F>::W1, dstate + mlp<F>::W1, tokens,
+                                          outer{m.x, STRIDE, m.h, WIDE, NULL},
+                                          outer{m.q, STRIDE, m.z1b, WIDE, NULL});
+    matrix_add<HIDDEN, F, F, F>(dstate + mlp<F>::W2, dstate + mlp<F>::W2, tokens,
+                                outer{m.x2, WIDE, m.dz2, STRIDE, NULL},
+                                outer{m.x2b, WIDE, m.dzb, STRIDE, NULL},
+                                outer{m.g1, WIDE, m.g2, STRIDE, NULL});
     rows_add<HIDDEN>(dstate + mlp<F>::B1, m.h, m.z1b, tokens);
     rows_add<F>(dstate + mlp<F>::B2, m.dz2, m.dzb, tokens);
 }
 
-template <int F>
+template <int F, bool NEAR>
 static __global__ void __launch_bounds__(MLP_THREADS, 1)
     ttt_mlp_bwd_chain(real *dq, real *dk, real *dv, float *dsigma, float *slots, float *partials,
                       float *far, const real *dout, const float *dlast, const real *q,
@@ -342,7 +360,9 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
     DYN_SHARED(float, memory);
     const int tokens = s.mini_batch, steps = s.seq / tokens;
     const size_t number = blockIdx.x;
-    const bwd_tiles m(far ? far + number * bwd_tiles::floats(s) : memory, !far, F, tokens);
+    const bool shared = NEAR || !far;
+    const bwd_tiles m(shared ? memory : far + number * bwd_tiles::floats(s), shared, NEAR, F,
+                      tokens);
     const mlp_chain<F> n(params, s, m);
     const place<F> &at = n.at;
     float4 dscale = four(0), dbias = four(0);
@@ -362,8 +382,8 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
     for (int c = steps - 1; c >= 0; c--) {
         const int group = c / s.keep_every, first_step = group * s.keep_every;
         if (c == steps - 1 || c % s.keep_every == s.keep_every - 1)
-            replay<F>(slots, m, n, kept + group * STATE, first_step, c - first_step + 1, k, v,
-                      sigma);
+            replay<F, NEAR>(slots, m, n, kept + group * STATE, first_step, c - first_step + 1, k, v,
+                            sigma);
         const float *state = slots + (c - first_step) * STATE;
         const size_t here = n.head.first + (size_t)c * tokens * n.head.row;
         load_rows<F>(m.q, q + here, n.head.row, tokens);
@@ -417,16 +437,30 @@ static void launch_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct
                        const real *v, const float *sigma, const float *kept,
                        const struct ttt_params *p, const struct ttt_shape *s)
 {
-    const size_t chains = (size_t)s->batch * s->heads,
-                 bytes = sizeof(float) * bwd_tiles::floats(*s);
+    const size_t chains = (size_t)s->batch * s->heads;
     // the kernel's own array of sums counts too
-    const bool near = bytes + sizeof(float) * mlp<F>::ROWS * F <= INNER_SHARED_BYTES &&
-                      shared_fits(ttt_mlp_bwd_chain<F>, bytes);
+    auto fits = [](auto *kernel, size_t bytes) {
+        return bytes + sizeof(float) * mlp<F>::ROWS * F <= INNER_SHARED_BYTES &&
+               shared_fits(kernel, bytes);
+    };
+    size_t bytes = sizeof(float) * bwd_tiles::floats(*s);
     float *slots = (float *)device_workspace(ttt_mlp_bwd_workspace_bytes(s));
     float *partials = slots + chains * replay_slots(*s) * mlp<F>::STATE;
     float *far = slots + chains * chain_floats(s);
-    LAUNCH((ttt_mlp_bwd_chain<F>), chains, MLP_THREADS, near ? bytes : 0, device_stream, dq, dk, dv,
-           dsigma, slots, partials, near ? NULL : far, dout, dlast, q, k, v, sigma, kept, *p, *s);
+    auto ttt_mlp_bwd_kernel = ttt_mlp_bwd_chain<F, false>;
+    if (fits(ttt_mlp_bwd_kernel, bytes))
+        far = NULL;
+    else
+        bytes = 0;
+    if constexpr (F < 96) { // with 96 the state alone is more than there is
+        const size_t near_bytes = sizeof(float) * bwd_tiles::near_floats<F>(*s);
+        if (fits(ttt_mlp_bwd_chain<F, true>, near_bytes)) {
+            ttt_mlp_bwd_kernel = ttt_mlp_bwd_chain<F, true>;
+            bytes = near_bytes;
+        }
+    }
+    LAUNCH(ttt_mlp_bwd_kernel, chains, MLP_THREADS, bytes, device_stream, dq, dk, dv, dsigma, slots,
+           partials, far, dout, dlast, q, k, v, sigma, kept, *p, *s);
     fold_partials(d, partials, partial_floats(mlp<F>::STATE, *s), p->token_idx, s);
 }
 

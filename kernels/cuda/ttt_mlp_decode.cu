@@ -16,8 +16,8 @@ size_t ttt_mlp_decode_bytes(int head_dim, int mini_batch)
 }
 
 template <int F>
-static __global__ void ttt_mlp_decode_begin_chain(float *state, const float *last, ttt_params p,
-                                                  ttt_shape s)
+static __global__ void __launch_bounds__(MLP_THREADS)
+    ttt_mlp_decode_begin_chain(float *state, const float *last, ttt_params p, ttt_shape s)
 {
     const size_t size = decode_floats(F, s.mini_batch);
     state += blockIdx.x * size;
@@ -92,7 +92,7 @@ template <int M, int N>
 static __device__ inline void apply_learned(float *w, const float *rows, const float *learned,
                                             const float *minus_t, int tokens)
 {
-    matrix_add<M, N, N>(w, w, {{rows, M, learned, N, minus_t}}, tokens);
+    matrix_add<M, N, N, N>(w, w, tokens, outer{rows, M, learned, N, minus_t});
     for (int c = threadIdx.x; c < N; c += blockDim.x) {
         float sum = w[M * N + c];
         for (int j = 0; j < tokens; j++)

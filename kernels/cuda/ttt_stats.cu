@@ -172,7 +172,7 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
         float before = mlp_error<F>(m, state, x, target, scale, bias, s.eps, at);
         mlp_learn<F>(l, state, v + here, head.row, scale, bias, s.eps, tokens, at);
         __syncthreads();
-        mlp_update<F>(state, state, l, m.minus_s, tokens);
+        mlp_update<F, false, false>(state, state, l, m.minus_s, tokens);
         __syncthreads();
         float after = mlp_error<F>(m, state, x, target, scale, bias, s.eps, at);
         if (threadIdx.x == 0) {
@@ -187,8 +187,8 @@ static __global__ void __launch_bounds__(MLP_THREADS, 1)
 // ---------------------------------------------------------------------------------------------
 
 // curve[i] = the chains' mean of sums [chains][count], in order
-static __global__ void chains_mean(float *curve, const float *sums, size_t chains, int count,
-                                   int head_dim)
+static __global__ void __launch_bounds__(ROW_THREADS)
+    chains_mean(float *curve, const float *sums, size_t chains, int count, int head_dim)
 {
     for (size_t i = grid_thread(); i < (size_t)count; i += grid_threads()) {
         double total = 0;
