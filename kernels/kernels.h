@@ -27,9 +27,11 @@ extern "C" {
 
 /* ---- what the build has ------------------------------------------------------------------- */
 
-/* Whether attention_* and ttt_mlp_* are there; else calling them breaks the device. */
+/* Whether attention_*, ttt_mlp_* and pick are there; else calling them breaks the device. pick is
+   there where logits are not in the host's memory, which sample.h chooses from. */
 bool has_attention(void);
 bool has_ttt_mlp(void);
+bool has_pick(void);
 
 /* ---- whole arrays ------------------------------------------------------------------------- */
 
@@ -83,6 +85,25 @@ void embedding_bwd(float *dtable, const real *dx, const int32_t *ids, int rows, 
      mask / (batch * valid tokens of its sequence). */
 void cross_entropy(float *loss, float *correct, real *dlogits, const float *logits,
                    const int32_t *target, const float *weight, int rows, int vocab);
+
+/* pick -- choose a token of each row by chance, as sample.h does where nothing is penalised.
+
+       weight[v] = e^((logits[r][v] - the largest of them) / temperature), in units of 2^-44
+
+     Likeliest first, the lower id first among equals, those count that are among top_k (0: all),
+     then the fewest that reach top_p of the weight (1: all), then those of at least min_p of the
+     largest weight. id[r] is the first at which the weights, added up in this order, exceed draw[r]
+     of their sum; where no rule leaves any out, in the order of ids. temperature 0: the likeliest.
+     -1 where a logit is not finite.
+
+     id [rows]; logits [rows][stride], of which the first vocab (at most 2^18) count; draw [rows],
+     at least 0 and below 1 */
+struct pick_rule {
+    double temperature, top_p, min_p;
+    int top_k;
+};
+void pick(int32_t *id, const float *logits, const double *draw, const struct pick_rule *rule,
+          int rows, int vocab, int stride);
 
 /* ---- normalisation ------------------------------------------------------------------------ */
 

@@ -3,6 +3,7 @@
 #include "decode.h"
 #include "device.h"
 #include "random.h"
+#include "sample.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -131,6 +132,40 @@ static double read_prompts(struct decode *d, const int32_t *ids, const float *wh
     return here > worst ? here : worst;
 }
 
+/* Tokens that the device chooses are those that the sampler chooses from its logits; the rule
+   changes half-way. */
+static void pick_rows(struct decode *d, const int32_t *ids, int seq, int length)
+{
+    static const struct sample_config rules[] = {{.temperature = 1, .top_p = 1},
+                                                 {.temperature = 0.8, .top_p = 0.9}};
+    float *logits = malloc(sizeof *logits * BATCH * VOCAB);
+    struct sampler s = {0};
+    decode_begin(d);
+    for (int t = 0; t < length; t++) {
+        const struct sample_config *c = &rules[t >= length / 2];
+        if (t == 0 || t == length / 2) {
+            sample_close(&s);
+            CHECK(sample_open(&s, c, VOCAB - 1) == 0);
+            decode_rule(d, &(struct pick_rule){c->temperature, c->top_p, 0, 0}, VOCAB - 1);
+        }
+        int32_t now[BATCH], chosen[BATCH];
+        double draw[BATCH];
+        for (int b = 0; b < BATCH; b++) {
+            now[b] = ids[b * seq + t];
+            draw[b] = random_uniform((uint64_t)b, random_stream("sample"), (uint64_t)t);
+        }
+        CHECK(decode_pick(d, now, draw, chosen) == 0);
+        decode_logits(d, logits);
+        for (int b = 0; b < BATCH; b++) {
+            struct sample_text text = {.seed = (uint64_t)b, .draws = (uint64_t)t};
+            int32_t want;
+            CHECK(sample_pick(&s, &text, logits + b * VOCAB, &want) == 0 && chosen[b] == want);
+        }
+    }
+    sample_close(&s);
+    free(logits);
+}
+
 static void test_kind(const struct kind *k)
 {
     enum { SEQ = 80 };
@@ -180,6 +215,8 @@ static void test_kind(const struct kind *k)
         double error = read_prompts(&d, ids, whole, SEQ, pairs[i][0], pairs[i][1]);
         worst = error > worst ? error : worst;
     }
+    if (decode_picks(&d) && k == kinds) /* whatever the block, the choice is the same */
+        pick_rows(&d, ids, SEQ, 20);
     char note[64];
     snprintf(note, sizeof note, "largest difference of logits %.1e, largest logit %.1f", worst,
              (double)whole[first_largest(whole, BATCH * SEQ * VOCAB)]);

@@ -44,6 +44,8 @@ static void take_all(struct decode *d, struct arena *from)
     struct ttt_shape s = shape_of(d, d->own);
     size_t batch = (size_t)d->own, inner = batch * (size_t)(c->intermediate_size / mesh->mp);
     d->input = arena_take(from, line, 2 * sizeof *d->input * batch);
+    d->picked = arena_take(from, line, sizeof *d->picked * batch);
+    d->draws = arena_take(from, line, sizeof *d->draws * batch);
     d->x = arena_take(from, line, sizeof(real) * batch * c->hidden_size);
     d->h = arena_take(from, line, sizeof(real) * batch * c->hidden_size);
     d->w1_out = arena_take(from, line, sizeof(real) * inner);
@@ -86,9 +88,12 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
     d->memory = calloc((size_t)c->num_hidden_layers, sizeof *d->memory);
     d->position = calloc((size_t)batch, sizeof *d->position);
     d->host = device_host_alloc(2 * sizeof *d->host * (size_t)d->own);
+    d->chosen = device_host_alloc(sizeof *d->chosen * (size_t)d->own);
+    d->draw = device_host_alloc(sizeof *d->draw * (size_t)d->own);
     if (!is_alone(d))
         d->gathered = malloc(sizeof *d->gathered * part_floats(d) * (size_t)mesh_ranks(&p->mesh));
-    if (!d->ids || !d->memory || !d->position || !d->host || (!is_alone(d) && !d->gathered)) {
+    if (!d->ids || !d->memory || !d->position || !d->host || !d->chosen || !d->draw ||
+        (!is_alone(d) && !d->gathered)) {
         decode_close(d);
         return fail("out of memory for %d layers and %d sequences", c->num_hidden_layers, batch);
     }
@@ -117,8 +122,10 @@ void decode_close(struct decode *d)
     free(d->position);
     free(d->gathered);
     device_host_free(d->host);
-    device_forget(&d->recording[0]);
-    device_forget(&d->recording[1]);
+    device_host_free(d->chosen);
+    device_host_free(d->draw);
+    for (int i = 0; i < 3; i++)
+        device_forget(&d->recording[i]);
     *d = (struct decode){0};
 }
 
@@ -205,8 +212,11 @@ static void block_step(struct decode *d, int l, const struct ttt_shape *s)
     add_up(d);
 }
 
-/* Every operation of a token, with the logits after it or without. */
-static void queue_step(struct decode *d, bool head)
+/* What is wanted after a token. */
+enum head { NOTHING, LOGITS, CHOICE };
+
+/* Every operation of a token. */
+static void queue_step(struct decode *d, enum head head)
 {
     const struct params *p = d->params;
     int batch = d->own, width = d->config.hidden_size, vocab = d->vocab;
@@ -216,13 +226,18 @@ static void queue_step(struct decode *d, bool head)
     add_up(d);
     for (int l = 0; l < d->config.num_hidden_layers; l++)
         block_step(d, l, &s);
-    if (!head)
+    if (head == NOTHING)
         return;
     rms(d, d->ln_f);
     if (d->lm_head < 0)
         matmul_f32(d->logits, d->h, param_work(p, d->wte), NT, batch, vocab, width, 0);
     else
         matmul_f32(d->logits, d->h, param_work(p, d->lm_head), NN, batch, vocab, width, 0);
+    if (head == LOGITS)
+        return;
+    device_send(d->draws, d->draw, sizeof *d->draws * (size_t)batch);
+    pick(d->picked, d->logits, d->draws, &d->rule, batch, d->choices, vocab);
+    device_fetch(d->chosen, d->picked, sizeof *d->chosen * (size_t)batch);
 }
 
 /* An id as this rank's part of the embedding has it, or -1. */
@@ -233,7 +248,7 @@ static int32_t own_id(const struct decode *d, int32_t id)
 }
 
 /* The next token of every sequence whose id is not negative. */
-static int step(struct decode *d, const int32_t *ids, bool head)
+static int step(struct decode *d, const int32_t *ids, enum head head)
 {
     int32_t *id = d->host, *place = id + d->own;
     int mini_batch = d->config.mini_batch_size;
@@ -291,14 +306,42 @@ static void take_logits(const struct decode *d, int b, float *to)
 
 int decode_step(struct decode *d, const int32_t *ids, float *logits)
 {
-    size_t vocab = (size_t)d->config.vocab_size;
-    if (step(d, ids, logits) || (logits && gather_logits(d)))
+    if (step(d, ids, logits ? LOGITS : NOTHING) || (logits && gather_logits(d)))
         return -1;
-    if (logits && is_alone(d))
-        device_get(logits, d->logits, sizeof *logits * part_floats(d));
-    for (int b = 0; logits && !is_alone(d) && b < d->batch; b++)
-        take_logits(d, b, logits + (size_t)b * vocab);
+    if (logits)
+        decode_logits(d, logits);
     return 0;
+}
+
+bool decode_picks(const struct decode *d)
+{
+    return has_pick() && is_alone(d);
+}
+
+void decode_rule(struct decode *d, const struct pick_rule *rule, int choices)
+{
+    d->rule = *rule;
+    d->choices = choices;
+    device_forget(&d->recording[CHOICE]); /* which has the rule before */
+}
+
+int decode_pick(struct decode *d, const int32_t *ids, const double *draw, int32_t *chosen)
+{
+    assert(decode_picks(d));
+    memcpy(d->draw, draw, sizeof *draw * (size_t)d->batch);
+    if (step(d, ids, CHOICE))
+        return -1;
+    memcpy(chosen, d->chosen, sizeof *chosen * (size_t)d->batch);
+    return 0;
+}
+
+void decode_logits(const struct decode *d, float *logits)
+{
+    size_t vocab = (size_t)d->config.vocab_size;
+    if (is_alone(d))
+        device_get(logits, d->logits, sizeof *logits * part_floats(d));
+    for (int b = 0; !is_alone(d) && b < d->batch; b++)
+        take_logits(d, b, logits + (size_t)b * vocab);
 }
 
 /* ---- prompts ------------------------------------------------------------------------------ */
@@ -403,7 +446,7 @@ static int read_rest(struct decode *d, const struct decode_prompt *prompts, bool
             bool begun = left <= p->count - together(d, p);
             now[b] = begun ? p->ids[p->count - left] : -1;
         }
-        status = step(d, now, head && left == 1);
+        status = step(d, now, head && left == 1 ? LOGITS : NOTHING);
     }
     free(now);
     return status;

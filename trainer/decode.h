@@ -26,12 +26,18 @@ struct decode {
     int vocab;             /* ids whose logits are this rank's: all without mp */
     int64_t *position;     /* [batch] on the host, owned: tokens read since each began */
     int32_t *host;         /* [2][own] on the host, owned: ids, then places; -1 rests */
-    struct device_recording recording[2]; /* a token's ops, without logits and with them */
+    int32_t *chosen;       /* [own] on the host, owned, as is draw */
+    double *draw;          /* [own] */
+    struct pick_rule rule; /* how decode_pick chooses, */
+    int choices;           /* and from how many of the ids */
+    struct device_recording recording[3]; /* a token's ops: alone, with logits, with a choice */
     int wte, ln_f, lm_head;
     struct block_ids *ids;        /* [layers], owned */
     struct decode_memory *memory; /* [layers], owned */
     char *arrays;                 /* on the device, owned: all that follows, and the memories */
     int32_t *input;               /* [2][own], as host */
+    int32_t *picked;              /* [own] */
+    double *draws;                /* [own] */
     real *x, *h, *w1_out, *w3_out;
     float *rms;              /* [own] */
     float *all_logits;       /* [ranks][own][vocab] */
@@ -68,5 +74,19 @@ must_check int decode_read(struct decode *d, const struct decode_prompt *prompts
    in the rows of those that rest, or NULL when they are not wanted, which is cheaper. -1 with why()
    when the device broke or a sequence outgrows what attention can remember. */
 must_check int decode_step(struct decode *d, const int32_t *ids, float *logits);
+
+/* Whether decode_pick can be called: has_pick(), and one rank alone. */
+bool decode_picks(const struct decode *d);
+
+/* How decode_pick chooses from now on, from the first `choices` ids. */
+void decode_rule(struct decode *d, const struct pick_rule *rule, int choices);
+
+/* decode_step that lets the device choose the token after it, so that no logits travel. draw
+   [batch]: at least 0 and below 1. chosen [batch]: as pick's ids, anything for those that rest. */
+must_check int decode_pick(struct decode *d, const int32_t *ids, const double *draw,
+                           int32_t *chosen);
+
+/* The logits of the last step that had any, [batch][vocab]. */
+void decode_logits(const struct decode *d, float *logits);
 
 #endif

@@ -40,7 +40,6 @@
 #define SHARED_GAP(p) emulated::shared_gap(p)
 enum { SHARED_GAP_BYTES = emulated::GAP_BYTES };
 #define UNROLL_4
-#define UNROLL_3
 #define UNROLL_2
 #define UNROLL_1
 
@@ -87,6 +86,14 @@ static inline unsigned __float_as_uint(float f)
     unsigned bits;
     memcpy(&bits, &f, sizeof bits);
     return bits;
+}
+
+// Threads take turns, so that nothing comes between.
+static inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long v)
+{
+    unsigned long long before = *p;
+    *p += v;
+    return before;
 }
 
 template <class T> static inline T min(T a, T b)
