@@ -169,7 +169,7 @@ static void pick_rows(struct decode *d, const int32_t *ids, int seq, int length)
 static void test_kind(const struct kind *k)
 {
     enum { SEQ = 80 };
-    static const int lengths[] = {1, 3, 15, 16, 17, 40, 79, SEQ};
+    static const int lengths[] = {17, SEQ}; /* the second from its start: each place is looked at */
     struct config c;
     struct params p = {0};
     struct model m = {0};
