@@ -26,6 +26,8 @@ int tok_grow(struct tok_bytes *b, uint64_t bytes)
     return 0;
 }
 
+enum { SMALL_BYTES = 1 << 20 }; /* no thread for a map of less */
+
 /* why() with its place. */
 static int bad(const struct tok_reader *r)
 {
@@ -160,7 +162,8 @@ int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to)
     b->prove_from = from;
     b->prove_to = to;
     b->partial = r->stored_only = true;
-    return worker_give(&b->ahead, map_read, &b->map);
+    return b->map.bytes < SMALL_BYTES ? map_read(&b->map)
+                                      : worker_give(&b->ahead, map_read, &b->map);
 }
 
 /* ---- one block ---------------------------------------------------------------------------- */

@@ -131,6 +131,21 @@ static int sums_look(const char *path, const struct manifest_file *line)
     return status;
 }
 
+/* An array that is what its line says, where it has one. Of one whose header cannot be read that
+   tells where it is damaged. */
+static int array_open(struct npy *a, const char *path, const struct manifest_file *line)
+{
+    char said[1024];
+    if (!npy_open(a, path)) {
+        if (!line || !line_check(path, &a->map, line))
+            return 0;
+        npy_close(a);
+        return -1;
+    }
+    snprintf(said, sizeof said, "%s", why());
+    return line && sums_look(path, line) ? -1 : fail("%s", said);
+}
+
 /* Every id is below the vocabulary; BOS and EOS are counted on the way, as Llama numbers them. */
 struct count {
     uint64_t bos, eos;
@@ -181,8 +196,7 @@ int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file 
 {
     struct npy a;
     struct count c = {0};
-    /* First what tells where it is damaged, be that its header. */
-    if ((line && sums_look(path, line)) || npy_open(&a, path))
+    if (array_open(&a, path, line))
         return -1;
     int status = ids_check(path, &a, line ? line->vocab_size : vocab_size, line ? NULL : &c);
     if (!status && line &&
@@ -229,7 +243,7 @@ static int starts_check(const char *path, const struct npy *a, const struct mani
 int prove_offsets(const char *path, const struct manifest_file *line, struct proof *p)
 {
     struct npy a;
-    if (sums_look(path, line) || npy_open(&a, path))
+    if (array_open(&a, path, line))
         return -1;
     int status = starts_check(path, &a, line);
     npy_close(&a);

@@ -98,7 +98,7 @@ while [[ $kills -lt 20 ]]; do
         # shellcheck disable=SC2086
         setsid "$here/scripts/prepare" $corpus -o out -t "$model" -n 3 -j 2 --calibrate 0.2 ${raw[$corpus]} >/dev/null 2>err &
         job=$!
-        sleep "$(awk "BEGIN { print $RANDOM / 32768 * 1.2 }")"
+        sleep "$(awk "BEGIN { print $RANDOM / 32768 * 0.8 }")"
         if kill -9 -$job 2>/dev/null; then kills=$((kills + 1)); fi
         if wait $job 2>/dev/null; then break; fi
     done
@@ -174,6 +174,8 @@ SlurmdLogFile=$work/slurm/slurmd.log
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SelectType=select/cons_tres
+SchedulerType=sched/builtin
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
 MpiDefault=none
 SwitchType=switch/none
 NodeName=$name NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN

@@ -83,7 +83,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     }
     by_number(path);
     mapped(path, data[0] >> 4);
-    if (!tok_repair(&repaired, path, data[0] & 4 ? "/dev/null" : NULL))
+    /* Seldom with an output, whose buffers of some megabytes cost ten times the rest. */
+    if (!tok_repair(&repaired, path, data[0] >> 4 == 15 ? "/dev/null" : NULL))
         tok_repair_close(&repaired);
     return sum == UINT32_MAX;
 }
