@@ -116,8 +116,8 @@ SUPPORT.tools   := $(filter-out $(patsubst %,tools/%.c,$(TOOLS) $(FETCH)),$(wild
 HAS_CURL    := $(shell printf '\043include <curl/curl.h>\n\043include <openssl/evp.h>\n' | \
                  $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 ifeq ($(HAS_CURL),)
-NETWORK         := $(patsubst %,tools/%.c,copy gcs gcs_auth gcs_jwt http lane remote sources pour \
-                     transport)
+NETWORK         := $(patsubst %,tools/%.c,copy gcs gcs_auth gcs_jwt http http_passing lane remote \
+                     sources pour transport)
 SUPPORT.tools   := $(filter-out $(NETWORK),$(SUPPORT.tools))
 FETCH           :=
 ifeq ($(BACKEND),cpu)

@@ -1,5 +1,6 @@
 /* http.c -- HTTP calls over many connections at once: ranges, deadlines, retries with jitter. */
 #include "http.h"
+#include "http_passing.h"
 #include "report.h"
 #include "transport.h"
 #include "version.h"
@@ -19,6 +20,7 @@ enum {
     MAX_WAIT_S = 32,
     TELL_FROM = 5, /* in a row: people wonder why nothing moves */
     MAX_RETRY_AFTER_S = 600,
+    STALL_BYTES = 1024, /* a second: slower is stalled */
 };
 
 /* What a call has while it is under way. */
@@ -30,14 +32,18 @@ struct http_private {
     struct http_private *next;
     char *token; /* of this attempt, owned */
     char error[CURL_ERROR_SIZE];
-    double due_s;   /* of the next attempt; 0: under way */
-    uint64_t reach; /* how far the call has come at most, of [from, to) */
+    char curls[CURL_ERROR_SIZE]; /* libcurl's own sentence, for what has none of ours */
+
+    double due_s;     /* of the next attempt; 0: under way */
+    double paused_s;  /* since when, until there is an allowance; 0: not */
+    double watched_s; /* since when the connection is watched for a stall */
+    uint64_t came;    /* bytes since then */
+    uint64_t reach;   /* how far the call has come at most, of [from, to) */
     size_t text_room;
     bool head_done; /* the head was judged */
     bool taken;     /* and found good: bytes go to body */
     bool broken;    /* the caller ended it; why() was put into error */
     bool unusable;  /* the head was found wrong: to be asked again */
-    bool paused;    /* until there is an allowance */
     bool renewed;   /* a 401 has already led to another token */
 };
 
@@ -81,12 +87,45 @@ static double allowance_wait(struct http *h)
 
 static void resume_paused(struct http *h)
 {
+    if (!h->rate || allowance_wait(h) > 0)
+        return;
     for (struct http_private *p = h->calls; p; p = p->next) {
-        if (!p->paused)
+        if (!p->paused_s)
             continue;
-        p->paused = false;
+        p->watched_s += now_s() - p->paused_s;
+        p->paused_s = 0;
         curl_easy_pause(p->easy, CURLPAUSE_CONT); /* takes what waits, and may pause again */
     }
+}
+
+/* wait_s, or less where a paused call may go on sooner. */
+static double rate_wait(struct http *h, double wait_s)
+{
+    bool paused = false;
+    for (struct http_private *p = h->calls; p; p = p->next)
+        paused |= p->paused_s != 0;
+    double allowed_in_s = paused ? allowance_wait(h) : wait_s;
+    return allowed_in_s < wait_s ? allowed_in_s : wait_s;
+}
+
+/* ---- stalls ------------------------------------------------------------------------------- */
+
+/* libcurl's own limit looks at a mean of several seconds, and at a paused connection not at all.
+   Here only the time counts in which a connection might have brought something. */
+
+static void watch(struct http_private *p)
+{
+    p->came = 0;
+    p->watched_s = now_s();
+}
+
+static bool is_stalled(const struct http_private *p, double now)
+{
+    curl_off_t connected_us = 0; /* until then the deadline to connect counts */
+    if (p->due_s || p->paused_s || now - p->watched_s < p->owner->timeout_s)
+        return false;
+    curl_easy_getinfo(p->easy, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
+    return connected_us != 0;
 }
 
 /* ---- what comes in ------------------------------------------------------------------------ */
@@ -173,10 +212,13 @@ static size_t take_body(char *data, size_t size, size_t n, void *self)
     struct http_call *c = p->call;
     size_t bytes = size * n;
     if (p->owner->rate && allowance_wait(p->owner) > 0) {
-        p->paused = true;
+        p->paused_s = now_s();
         return CURL_WRITEFUNC_PAUSE;
     }
     p->owner->allowance -= (double)bytes;
+    p->came += bytes;
+    if ((double)p->came >= STALL_BYTES * p->owner->timeout_s)
+        watch(p);
     if (judge_head(p)) {
         if (p->broken || p->unusable)
             return CURL_WRITEFUNC_ERROR;
@@ -235,8 +277,10 @@ static int attempt(struct http_private *p)
     curl_slist_free_all(p->headers);
     p->headers = NULL;
     p->due_s = 0;
-    p->head_done = p->taken = p->broken = p->unusable = p->paused = false;
-    p->error[0] = 0;
+    p->head_done = p->taken = p->broken = p->unusable = false;
+    p->paused_s = 0;
+    watch(p);
+    p->error[0] = p->curls[0] = 0;
     c->text_bytes = 0;
     http_head_clear(&c->head);
     curl_easy_reset(e);
@@ -246,7 +290,7 @@ static int attempt(struct http_private *p)
     snprintf(agent, sizeof agent, "ttt-fetch/%s", version_text());
     curl_easy_setopt(e, CURLOPT_USERAGENT, agent); /* copied */
     curl_easy_setopt(e, CURLOPT_PRIVATE, p);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, p->error);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, p->curls);
     curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, head_line);
     curl_easy_setopt(e, CURLOPT_HEADERDATA, p);
     curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
@@ -319,41 +363,6 @@ static void retry(struct http_private *p)
             h->retries);
 }
 
-static bool status_passes(const struct http_call *c)
-{
-    static const int passing[] = {408, 429, 500, 502, 503, 504};
-    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
-        if (c->head.status == passing[i])
-            return true;
-    return c->head.status == 403 && c->text_bytes &&
-           (strstr(c->text, "rateLimitExceeded") || strstr(c->text, "userRateLimitExceeded"));
-}
-
-static bool error_passes(const struct http_call *c, CURLcode code)
-{
-    /* What answered does not speak HTTP: a broken stream, or a proxy on its way down. */
-    if (code == CURLE_UNSUPPORTED_PROTOCOL && c->head.status == 0)
-        return true;
-    static const CURLcode passing[] = {
-        CURLE_COULDNT_RESOLVE_HOST,
-        CURLE_COULDNT_RESOLVE_PROXY,
-        CURLE_COULDNT_CONNECT,
-        CURLE_OPERATION_TIMEDOUT,
-        CURLE_PARTIAL_FILE,
-        CURLE_GOT_NOTHING,
-        CURLE_SEND_ERROR,
-        CURLE_RECV_ERROR,
-        CURLE_SSL_CONNECT_ERROR,
-        CURLE_WEIRD_SERVER_REPLY,
-        CURLE_HTTP2,
-        CURLE_HTTP2_STREAM,
-    };
-    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
-        if (code == passing[i])
-            return true;
-    return false;
-}
-
 /* Another token for one that was refused, once a call. */
 static void renew(struct http_private *p)
 {
@@ -386,7 +395,7 @@ static void answered(struct http_private *p)
     snprintf(p->error, sizeof p->error, "the server answered with status %d", status);
     if (status == 401 && c->authorised && p->token && !p->renewed)
         renew(p);
-    else if (status_passes(c))
+    else if (http_status_passes(c))
         retry(p);
     else {
         fail("%s", p->error);
@@ -402,8 +411,9 @@ static void attempt_ended(struct http_private *p, CURLcode code)
         return;
     }
     if (!p->error[0])
-        snprintf(p->error, sizeof p->error, "%s", curl_easy_strerror(code));
-    if (!p->broken && (p->unusable || error_passes(p->call, code)))
+        snprintf(p->error, sizeof p->error, "%s",
+                 p->curls[0] ? p->curls : curl_easy_strerror(code));
+    if (!p->broken && (p->unusable || http_error_passes(p->call, code)))
         retry(p);
     else {
         fail("%s", p->error);
@@ -493,17 +503,31 @@ static double start_due(struct http *h, double wait_s)
     return wait_s;
 }
 
+/* Make the calls again whose connection has stalled; whether there was one. */
+static bool end_stalled(struct http *h)
+{
+    bool any = false;
+    double now = now_s();
+    for (struct http_private *p = h->calls, *next; p; p = next) {
+        next = p->next;
+        if (!is_stalled(p, now))
+            continue;
+        curl_multi_remove_handle(h->multi, p->easy);
+        snprintf(p->error, sizeof p->error,
+                 "the connection has stalled: %" PRIu64 " bytes in %.3g s", p->came,
+                 now - p->watched_s);
+        retry(p);
+        any = true;
+        next = h->calls; /* `done` may have changed the list */
+    }
+    return any;
+}
+
 void http_step(struct http *h, double wait_s)
 {
     int running, left;
     wait_s = start_due(h, wait_s);
-    if (h->rate) {
-        double allowed_in_s = allowance_wait(h);
-        if (allowed_in_s == 0)
-            resume_paused(h);
-        else if (allowed_in_s < wait_s)
-            wait_s = allowed_in_s;
-    }
+    resume_paused(h);
     curl_multi_perform(h->multi, &running);
     CURLMsg *m = curl_multi_info_read(h->multi, &left);
     bool ended = m != NULL;
@@ -513,8 +537,8 @@ void http_step(struct http *h, double wait_s)
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&p);
         attempt_ended(p, code);
     }
-    if (!ended)
-        curl_multi_poll(h->multi, NULL, 0, (int)(wait_s * 1000) + 1, NULL);
+    if (!end_stalled(h) && !ended)
+        curl_multi_poll(h->multi, NULL, 0, (int)(rate_wait(h, wait_s) * 1000) + 1, NULL);
 }
 
 bool http_is_interrupted(const struct http *h)

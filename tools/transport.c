@@ -8,7 +8,6 @@
 enum {
     RECEIVE_BYTES = 256 << 10, /* of a connection, and a quarter of it where they are many */
     MANY_CONNECTIONS = 32,
-    STALL_BYTES = 1024, /* a second: slower is stalled */
 };
 
 /* Certificates to trust, where a site has its own: the variables that the curl program obeys. */
@@ -24,18 +23,10 @@ static void set_trusted(CURL *e)
         curl_easy_setopt(e, CURLOPT_CAPATH, folder);
 }
 
-/* What is slower is stalled; who asks for less is not. */
-static long stall_bytes(const struct http *h)
-{
-    bool slow = h->rate && h->rate / (h->connections + 1) < 4 * (int64_t)STALL_BYTES;
-    return slow ? 1 : STALL_BYTES;
-}
-
 void transport_set(void *easy, const struct http *h, const struct http_call *c)
 {
     CURL *e = easy;
     bool secure = !strncmp(c->url, "https:", 6);
-    long timeout_ms = (long)(h->timeout_s * 1000), timeout_s = (long)(h->timeout_s + 0.999);
     curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     /* Ranges need connections of their own; HTTP/2 would put them all on one. */
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -46,9 +37,7 @@ void transport_set(void *easy, const struct http *h, const struct http_call *c)
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE,
                      (long)(h->connections > MANY_CONNECTIONS ? RECEIVE_BYTES / 4 : RECEIVE_BYTES));
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, timeout_ms);
-    curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, timeout_s);
-    curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, stall_bytes(h));
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(h->timeout_s * 1000));
     set_trusted(e);
     /* A token over plain HTTP goes to this machine, and so to no proxy. */
     if (c->direct || (c->authorised && h->bearer && !secure))
