@@ -1,9 +1,9 @@
 /* behind.c -- one thread for what waits on the disk or on a pipe. */
 #include "behind.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static void *thread(void *self)
 {
@@ -32,16 +32,24 @@ static void *thread(void *self)
     return NULL;
 }
 
+static void nothing(int sig)
+{
+    (void)sig;
+}
+
 int behind_open(struct behind *b, void (*wake)(void *self), void *self)
 {
-    sigset_t all, before;
+    sigset_t most, before;
+    /* SIGURG means nothing unless someone listens: with a handler it ends a wait of the thread. */
+    sigaction(SIGURG, &(struct sigaction){.sa_handler = nothing}, NULL);
     *b = (struct behind){.wake = wake, .wake_self = self};
     b->last = &b->waiting;
     b->ended_last = &b->ended;
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->news, NULL);
-    sigfillset(&all); /* signals are the main thread's */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigfillset(&most); /* the others are the main thread's */
+    sigdelset(&most, SIGURG);
+    pthread_sigmask(SIG_SETMASK, &most, &before);
     b->begun = !pthread_create(&b->thread, NULL, thread, b);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return b->begun ? 0 : fail("no thread can be started");
@@ -73,7 +81,18 @@ void behind_collect(struct behind *b)
     }
 }
 
-void behind_close(struct behind *b)
+/* Whether the thread is still there after a twentieth of a second. */
+static bool stays(const struct behind *b)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 50000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_timedjoin_np(b->thread, NULL, &until) != 0;
+}
+
+void behind_close(struct behind *b, const volatile sig_atomic_t *interrupted)
 {
     if (!b->begun)
         return;
@@ -81,7 +100,9 @@ void behind_close(struct behind *b)
     b->leaving = true;
     pthread_cond_signal(&b->news);
     pthread_mutex_unlock(&b->lock);
-    pthread_join(b->thread, NULL);
+    while (stays(b))
+        if (interrupted && *interrupted)
+            pthread_kill(b->thread, SIGURG);
     pthread_cond_destroy(&b->news);
     pthread_mutex_destroy(&b->lock);
     *b = (struct behind){0};

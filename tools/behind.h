@@ -5,6 +5,7 @@
 #include "err.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 
 /* One piece of work. The storage is the caller's and stays where it is until `done`. */
@@ -31,7 +32,8 @@ must_check int behind_open(struct behind *b, void (*wake)(void *self), void *sel
 void behind_put(struct behind *b, struct behind_job *j);
 /* Call `done` for the jobs that have ended. */
 void behind_collect(struct behind *b);
-/* Finish the work that was put, without `done`, and end the thread; harmless when closed. */
-void behind_close(struct behind *b);
+/* Finish the work that was put, without `done`, and end the thread; harmless when closed. Once
+ *interrupted is set (may be NULL), what the thread waits for fails with EINTR until it ends. */
+void behind_close(struct behind *b, const volatile sig_atomic_t *interrupted);
 
 #endif

@@ -347,6 +347,6 @@ int part_finish(struct part *p, const struct object *o)
     /* The journal goes last: until the name is safe it tells what to go on with. */
     if (give_name(p, o) || sync_parent(o->path))
         return -1;
-    unlink(p->journal_path);
+    part_forget_journal(o); /* unless another run has begun a part of its own since the rename */
     return 0;
 }

@@ -53,6 +53,8 @@ static void note_failure(struct flow *f)
 static int write_all(const struct pour *s, const uint8_t *data, size_t bytes)
 {
     while (bytes) {
+        if (*s->interrupted)
+            return fail("interrupted");
         ssize_t n = write(s->fd, data, bytes);
         if (n < 0 && errno == EINTR)
             continue;
@@ -283,7 +285,7 @@ int pour_run(struct pour *s)
             http_stop(s->remote->http, &f.pieces[i].call);
             http_free(&f.pieces[i].call);
         }
-        behind_close(&f.behind);
+        behind_close(&f.behind, s->interrupted); /* its reader may be stuck */
         status = f.status ? fail("%s", f.sentence) : prove(&f);
     }
     progress_end(&f.progress);
