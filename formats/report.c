@@ -11,6 +11,7 @@
 
 const char *program = "ttt";
 bool quiet;
+double log_every_s = 60;
 static _Atomic bool live_line; /* a progress line stands on the terminal */
 
 static void speak(const char *fmt, va_list args)
@@ -128,7 +129,7 @@ void progress_to(struct progress *p, uint64_t done)
     if (quiet)
         return;
     double now = now_s();
-    if (now - p->shown_s < (p->live ? 0.25 : 60))
+    if (now - p->shown_s < (p->live ? 0.25 : log_every_s))
         return;
     p->shown_s = now;
     show(p, '\r');

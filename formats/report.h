@@ -7,6 +7,7 @@
 
 extern const char *program; /* "ttt-pack"; set by flags_parse */
 extern bool quiet;          /* silences say() and progress; never warn() or die() */
+extern double log_every_s;  /* how often progress speaks where no terminal listens; 60 */
 
 /* "program: sentence" on stderr. say is news, warn is trouble, die is trouble and exit 1. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -26,7 +27,7 @@ char *human(char *buf, double count);
 /* A duration as people read it, "3 h 12 min" or "45 s", into buf (at least 24 bytes). */
 char *human_s(char *buf, double seconds);
 
-/* One live line on stderr: four times a second on a terminal, once a minute in a log, and once
+/* One live line on stderr: four times a second on a terminal, every log_every_s in a log, and once
    at the end if the job took longer than two seconds. total 0 means unknown. Not thread-safe:
    one thread reports. Fields are private. */
 struct progress {

@@ -398,12 +398,11 @@ static void wake(void *http)
     http_wake(http);
 }
 
-/* With -v, once a minute: how far each object of several ranges has come. */
+/* With -v, as often as a log hears of progress: how far each object of several ranges has come. */
 static void tell_under_way(struct run *run)
 {
-    static const double EVERY_S = 60;
     char done_text[16], all_text[16];
-    if (!run->c->tell || now_s() - run->told_s < EVERY_S)
+    if (!run->c->tell || now_s() - run->told_s < log_every_s)
         return;
     run->told_s = now_s();
     for (const struct copying *g = run->first; g; g = g->after) {
@@ -411,6 +410,8 @@ static void tell_under_way(struct run *run)
         for (uint64_t i = 0; g->part.path && i < g->part.journal.ranges; i++)
             done += g->part.journal.marks[i].state == RANGE_FINISHED ? part_range_bytes(&g->part, i)
                                                                      : 0;
+        for (int i = 0; i < run->c->connections; i++)
+            done += run->lanes[i].of == g ? lane_received(&run->lanes[i]) : 0;
         if (g->part.journal_fd >= 0)
             say("%s: %sB of %sB", g->o.source, human(done_text, (double)done),
                 human(all_text, (double)g->o.size));
@@ -453,7 +454,7 @@ int copy_run(struct copy *c)
         snprintf(sentence, sizeof sentence, "%s", why());
     save(&run);
     progress_end(&run.progress);
-    behind_close(&run.behind);
+    behind_close(&run.behind, NULL);
     while (run.first)
         close_object(run.first);
     free(run.lanes);

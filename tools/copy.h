@@ -17,7 +17,7 @@ struct copy {
     int connections;
     bool decompress;     /* unpack what is stored as gzip */
     bool verify;         /* read finished ranges of parts again */
-    bool tell;           /* a line for each object, and once a minute for each under way */
+    bool tell;           /* a line for each object, and every log_every_s for each under way */
     uint64_t here_bytes; /* of the queue, finished in an earlier run */
     const volatile sig_atomic_t *interrupted;
 

@@ -58,6 +58,8 @@ void copying_fail(struct copying *g);
 
 /* Ask for one range of an object, or for all of one of unknown size, over an idle lane. */
 void lane_start(struct lane *l, struct copying *g, uint64_t range);
+/* Bytes of its range that have come. */
+uint64_t lane_received(const struct lane *l);
 /* End the lanes that are at g, or all of them where g is NULL. */
 void lane_stop_all(struct run *run, const struct copying *g);
 

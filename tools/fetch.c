@@ -4,6 +4,7 @@
 #include "file.h"
 #include "flags.h"
 #include "gcs_auth.h"
+#include "names.h"
 #include "place.h"
 #include "pour.h"
 #include "report.h"
@@ -74,8 +75,10 @@ static struct flag flags[] = {
     {FLAG_TEXT, 0, "manifest", &manifest, "FILE",
      "a JSON line for each object: source, path, bytes, crc32c, what became of it"},
     {FLAG_ON, 'v', "verbose", &verbose, NULL,
-     "a line for each object and each retry; once a minute how far each large\n"
-     "one has come"},
+     "a line for each object and each retry; every so often (--progress-every)\n"
+     "how far each large one has come"},
+    {FLAG_NUMBER, 0, "progress-every", &log_every_s, "S",
+     "between two lines of progress where no terminal shows a live one"},
     {FLAG_ON, 'q', "quiet", &quiet, NULL, "only trouble"},
     {0},
 };
@@ -131,6 +134,8 @@ static void check_flags(void)
         misuse("--timeout=%g: expected 0.1 to 86400 seconds", timeout_s);
     if (!(retry_delay_s >= 0 && retry_delay_s <= 3600))
         misuse("--retry-delay=%g: expected 0 to 3600 seconds", retry_delay_s);
+    if (!(log_every_s >= 0.1 && log_every_s <= 86400))
+        misuse("--progress-every=%g: expected 0.1 to 86400 seconds", log_every_s);
     if (anonymous && (*key || *token_command))
         misuse("--anonymous sends no credentials: leave out --key and --token-command");
     if (no_clobber && force)
@@ -203,37 +208,33 @@ static void prepare_bucket(struct gcs *g, struct gcs_auth *auth, struct http *ht
     http->bearer_self = auth;
 }
 
-/* The sources: operands, then lines of standard input. */
-static char **all_sources(char **operands, int count)
+/* ---- the sources -------------------------------------------------------------------------- */
+
+struct asked {
+    struct names names;
+    struct remote *remote;
+    struct gcs_auth auth;
+    char **given; /* the command */
+};
+
+/* Credentials are looked for when the first name needs some. */
+static int next_source(void *self, char **name)
 {
-    char **to = calloc((size_t)count + 1, sizeof *to), *line = NULL;
-    size_t room = 0, used = 0, most = (size_t)count;
-    if (!to)
-        die("out of memory");
-    for (; used < most; used++)
-        to[used] = object_text(operands[used]);
-    for (ssize_t n; names_on_stdin && (n = getline(&line, &room, stdin)) >= 0;) {
-        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            line[--n] = 0;
-        if (n == 0)
-            continue;
-        if (used == most) {
-            most = 2 * most + 64;
-            char **wider = realloc(to, (most + 1) * sizeof *to);
-            if (!wider)
-                die("out of memory");
-            to = wider;
-        }
-        to[used++] = object_text(line);
-    }
-    free(line);
-    to[used] = NULL;
-    if (used == 0)
+    struct asked *a = self;
+    struct gcs *g = &a->remote->gcs;
+    int got = names_next(&a->names, name);
+    if (got > 0 && !g->endpoint && !strncmp(*name, "gs://", 5))
+        prepare_bucket(g, &a->auth, a->remote->http, a->given);
+    return got;
+}
+
+static void check_sources(struct names *n)
+{
+    if (names_are_none(n))
         misuse(names_on_stdin ? "no names on standard input" : "expected SOURCE... DEST");
-    for (size_t i = 0; i < used; i++)
-        if (place_check(to[i]))
+    for (char **operand = n->operands; *operand; operand++)
+        if (place_check(*operand))
             misuse("%s", why());
-    return to;
 }
 
 /* ---- --list ------------------------------------------------------------------------------- */
@@ -284,7 +285,7 @@ static void print_total(const struct listing_total *t)
            units[u]);
 }
 
-static int run_list(struct sources *s, struct transfer *p, char **sources)
+static int run_list(struct sources *s, struct transfer *p)
 {
     struct listing_total t = {.plan = p};
     s->list = true;
@@ -292,7 +293,7 @@ static int run_list(struct sources *s, struct transfer *p, char **sources)
     s->folder = list_folder;
     s->failed = list_failed;
     s->self = &t;
-    if (sources_expand(s, sources)) {
+    if (sources_expand(s)) {
         warn("%s", why());
         return 1;
     }
@@ -335,8 +336,7 @@ static void sum_up_stream(const struct pour *stream, const struct http *http, do
         human(speed, spent_s > 0 ? (double)stream->received / spent_s : 0), retried);
 }
 
-static int run_stream(struct sources *s, struct transfer *p, char **sources, int fd,
-                      const char *name)
+static int run_stream(struct sources *s, struct transfer *p, int fd, const char *name)
 {
     struct only one = {.plan = p};
     double began_s = now_s();
@@ -345,7 +345,7 @@ static int run_stream(struct sources *s, struct transfer *p, char **sources, int
     s->found = take_only;
     s->failed = only_failed;
     s->self = &one;
-    if (sources_expand(s, sources) || (one.found && transfer_cut(p, &one.o))) {
+    if (sources_expand(s) || (one.found && transfer_cut(p, &one.o))) {
         warn("%s", why());
         object_free(&one.o);
         return 1;
@@ -407,7 +407,7 @@ static void sum_up(const struct transfer *p, const struct copy *c, const struct 
             c->received - c->new_bytes);
 }
 
-static int run_copy(struct sources *s, struct transfer *p, char **sources)
+static int run_copy(struct sources *s, struct transfer *p)
 {
     struct ledger ledger;
     double began_s = now_s();
@@ -425,7 +425,7 @@ static int run_copy(struct sources *s, struct transfer *p, char **sources)
                      .verify = verify,
                      .tell = verbose,
                      .interrupted = &interrupted};
-    int status = sources_expand(s, sources);
+    int status = sources_expand(s);
     if (!status && !dry_run)
         status = transfer_room(p);
     if (!status && !dry_run) {
@@ -451,9 +451,8 @@ static int run_copy(struct sources *s, struct transfer *p, char **sources)
 /* Whether the sources can only mean one object, so that DEST may be its file. */
 static bool is_one(char **sources)
 {
-    size_t n = strlen(sources[0]);
-    return !sources[1] && !names_on_stdin && !recursive && !source_is_pattern(sources[0]) &&
-           sources[0][n - 1] != '/';
+    return !names_on_stdin && !recursive && !sources[1] && !source_is_pattern(sources[0]) &&
+           sources[0][strlen(sources[0]) - 1] != '/';
 }
 
 static int run(struct sources *s, struct transfer *p, char **sources, const char *dest)
@@ -462,12 +461,12 @@ static int run(struct sources *s, struct transfer *p, char **sources, const char
     bool exists = !stat(dest, &st);
     size_t n = strlen(dest);
     if (!strcmp(dest, "-"))
-        return run_stream(s, p, sources, STDOUT_FILENO, "standard output");
+        return run_stream(s, p, STDOUT_FILENO, "standard output");
     if (exists && !S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
         int fd = open(dest, O_WRONLY | O_CLOEXEC); /* a named pipe, a device */
         if (fd < 0)
             die("%s: %s", dest, strerror(errno));
-        return run_stream(s, p, sources, fd, dest);
+        return run_stream(s, p, fd, dest);
     }
     p->dest = dest;
     p->dest_is_file =
@@ -478,7 +477,7 @@ static int run(struct sources *s, struct transfer *p, char **sources, const char
         misuse("--range is for one object to a file or to \"-\"");
     if (!p->dest_is_file && !dry_run && make_dirs(dest))
         die("%s", why());
-    return run_copy(s, p, sources);
+    return run_copy(s, p);
 }
 
 int main(int argc, char **argv)
@@ -495,7 +494,7 @@ int main(int argc, char **argv)
     check_flags();
     catch_signals();
     const char *dest = list ? "" : operands[count - 1];
-    char **sources = all_sources(operands, count - dests);
+    operands[count - dests] = NULL;
     struct http http = {.retries = (int)retries,
                         .retry_delay_s = retry_delay_s,
                         .timeout_s = timeout_s,
@@ -503,14 +502,17 @@ int main(int argc, char **argv)
                         .connections = connections ? (int)connections : 32,
                         .tell = verbose,
                         .interrupted = &interrupted};
-    struct gcs_auth auth = {0};
     struct remote remote = {.http = &http};
+    struct asked asked = {.names = {operands, names_on_stdin ? stdin : NULL},
+                          .remote = &remote,
+                          .given = given};
     if (http_open(&http))
         die("%s", why());
-    for (char **s = sources; *s; s++)
-        if (!remote.gcs.endpoint && !strncmp(*s, "gs://", 5))
-            prepare_bucket(&remote.gcs, &auth, &http, given);
-    struct sources s = {.remote = &remote, .recursive = recursive};
+    check_sources(&asked.names);
+    struct sources s = {.remote = &remote,
+                        .recursive = recursive,
+                        .next = next_source,
+                        .next_self = &asked};
     struct transfer plan = {.no_clobber = no_clobber,
                             .force = force,
                             .verify = verify,
@@ -520,13 +522,11 @@ int main(int argc, char **argv)
                             .include = &include,
                             .exclude = &exclude};
     parse_range(&plan);
-    int status = list ? run_list(&s, &plan, sources) : run(&s, &plan, sources, dest);
+    int status = list ? run_list(&s, &plan) : run(&s, &plan, operands, dest);
     transfer_free(&plan);
     http_close(&http);
-    gcs_auth_close(&auth);
-    for (char **text = sources; *text; text++)
-        free(*text);
-    free(sources);
+    gcs_auth_close(&asked.auth);
+    names_close(&asked.names);
     free(given);
     free(where);
     free(again);

@@ -108,6 +108,11 @@ void lane_start(struct lane *l, struct copying *g, uint64_t range)
     }
 }
 
+uint64_t lane_received(const struct lane *l)
+{
+    return l->call.from - l->of->o.base - l->range * l->of->part.journal.range_bytes;
+}
+
 void lane_stop_all(struct run *run, const struct copying *g)
 {
     for (int i = 0; i < run->c->connections; i++) {

@@ -334,23 +334,47 @@ static int take_batch(struct sources *s, char **sources, int count)
     return status;
 }
 
-int sources_expand(struct sources *s, char **sources)
+/* Names that one call each tells all of, until they are asked for together. */
+struct waiting {
+    char *names[AT_ONCE]; /* owned */
+    int count;
+};
+
+static int flush(struct sources *s, struct waiting *w)
 {
-    while (*sources) {
-        int count = 0;
-        while (count < AT_ONCE && sources[count] && is_exact(s, sources[count]))
-            count++;
-        if (count) {
-            if (take_batch(s, sources, count))
-                return -1;
-            sources += count;
-            continue;
-        }
-        int status = expand_one(s, *sources++);
-        if (status == STOP)
-            return -1;
-        if (status)
-            s->failed(s->self);
+    int status = w->count ? take_batch(s, w->names, w->count) : 0;
+    while (w->count)
+        free(w->names[--w->count]);
+    return status ? STOP : GOOD;
+}
+
+static int take_name(struct sources *s, struct waiting *w, char *name)
+{
+    if (is_exact(s, name)) {
+        w->names[w->count++] = name;
+        return w->count == AT_ONCE ? flush(s, w) : GOOD;
     }
-    return 0;
+    int status = flush(s, w);
+    if (!status)
+        status = expand_one(s, name);
+    free(name);
+    return status;
+}
+
+int sources_expand(struct sources *s)
+{
+    struct waiting w = {0};
+    int status = GOOD, got;
+    do {
+        char *name;
+        got = s->next(s->next_self, &name);
+        status = got > 0 ? take_name(s, &w, name) : got;
+        if (status == BAD_SOURCE)
+            s->failed(s->self);
+    } while (got && status != STOP);
+    if (status != STOP)
+        status = flush(s, &w);
+    while (w.count)
+        free(w.names[--w.count]);
+    return status == STOP ? -1 : 0;
 }

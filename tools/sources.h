@@ -12,6 +12,9 @@ struct sources {
     const struct remote *remote;
     bool recursive; /* folders stand for all that is below them */
     bool list;      /* a folder stands for what is directly in it; folders are told, not omitted */
+    /* The next name: 1, and it is the callee's to free; 0: no more; -1 with why() for a bad one. */
+    int (*next)(void *self, char **name);
+    void *next_self;
     /* An object, complete but for its path, which the callee may take by zeroing; `relative` is
        where it goes below a folder. -1 with why() ends everything. */
     int (*found)(void *self, struct object *o, const char *relative);
@@ -22,9 +25,10 @@ struct sources {
     uint64_t matched; /* of the present source: private */
 };
 
-/* Find the objects of each source; NULL ends the list. -1 with why() where going on makes no
-   sense: `found` failed, or the server refuses project, credentials or rights. */
-must_check int sources_expand(struct sources *s, char **sources);
+/* Find the objects of each name; few names are held at a time, whatever their number. -1 with why()
+   where going on makes no sense: `found` failed, or the server refuses project, credentials or
+   rights. */
+must_check int sources_expand(struct sources *s);
 
 /* Whether the text has a character that makes it a pattern. */
 bool source_is_pattern(const char *source);
