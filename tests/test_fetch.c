@@ -4,11 +4,17 @@
 #include "http_head.h"
 #include "journal.h"
 #include "localname.h"
+#include "part.h"
 #include "place.h"
 #include "wildcard.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void test_wildcard(void)
 {
@@ -231,6 +237,118 @@ static void test_places(void)
     case_end("");
 }
 
+/* ---- parts: two runs at one file, and what is safe when ------------------------------------ */
+
+static char folder[64], out_path[96], part_path[96];
+static void (*meanwhile)(void); /* what another run does */
+
+/* The C library's, with something happening between open and lock. */
+int flock(int fd, int operation)
+{
+    if (meanwhile)
+        meanwhile();
+    return (int)syscall(SYS_flock, fd, operation);
+}
+
+static void make_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    CHECK(f && fputs(text, f) >= 0 && !fclose(f));
+}
+
+static bool file_is(const char *path, const char *text)
+{
+    char got[64] = "";
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(got, 1, sizeof got - 1, f) : 0;
+    if (f)
+        fclose(f);
+    return f && n == strlen(text) && !strcmp(got, text);
+}
+
+static void other_finishes(void)
+{
+    CHECK(!rename(part_path, out_path));
+}
+
+static void other_finishes_and_third_begins(void)
+{
+    other_finishes();
+    make_file(part_path, "the third run's");
+}
+
+/* Size of the journal each time that the part, and that the journal is made safe. */
+static struct {
+    const struct part *part;
+    off_t at_part, at_journal;
+} safe;
+
+int fdatasync(int fd)
+{
+    struct stat st;
+    if (safe.part && !fstat(safe.part->journal_fd, &st))
+        *(fd == safe.part->journal_fd ? &safe.at_journal : &safe.at_part) = st.st_size;
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void check_order(struct part *p)
+{
+    struct stat before;
+    case_begin("the journal hears of a range when its bytes are safe, and is made safe then");
+    CHECK(!fstat(p->journal_fd, &before));
+    safe.part = p;
+    CHECK(!part_mark(p, &(struct part_mark){1, 0x12345678}, 1));
+    safe.part = NULL;
+    CHECK(safe.at_part == before.st_size && safe.at_journal > before.st_size);
+    case_end("");
+}
+
+static void test_parts(void)
+{
+    char source[] = "gs://bucket/object", version[] = "1";
+    struct object o = {.source = source,
+                       .path = out_path,
+                       .version = version,
+                       .size = 9000,
+                       .total = 9000,
+                       .sized = true,
+                       .ranges = true};
+    struct part p;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%.40s/ttt-part-XXXXXX", tmp ? tmp : "/tmp");
+    CHECK(mkdtemp(folder));
+    snprintf(out_path, sizeof out_path, "%s/out", folder);
+    snprintf(part_path, sizeof part_path, "%s/out" PART_SUFFIX, folder);
+
+    case_begin("another run finishes between open and lock");
+    make_file(part_path, "the other run's");
+    meanwhile = other_finishes;
+    CHECK(part_open(&p, &o, 3000) && strstr(why(), "another ttt-fetch is writing it"));
+    CHECK(file_is(out_path, "the other run's") && access(part_path, F_OK));
+    case_end("");
+
+    case_begin("and a third begins");
+    make_file(part_path, "the other run's");
+    meanwhile = other_finishes_and_third_begins;
+    CHECK(part_open(&p, &o, 3000) && strstr(why(), "another ttt-fetch is writing it"));
+    CHECK(file_is(out_path, "the other run's") && file_is(part_path, "the third run's"));
+    case_end("");
+
+    case_begin("another run holds the lock");
+    meanwhile = NULL;
+    int fd = open(part_path, O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB));
+    CHECK(part_open(&p, &o, 3000) && strstr(why(), "another ttt-fetch is writing it"));
+    CHECK(file_is(part_path, "the third run's"));
+    close(fd);
+    CHECK(!part_open(&p, &o, 3000) && p.journal.ranges == 3);
+    case_end("");
+
+    check_order(&p);
+    part_remove(&p);
+    CHECK(!unlink(out_path) && !rmdir(folder));
+}
+
 int main(void)
 {
     test_wildcard();
@@ -238,5 +356,6 @@ int main(void)
     test_head();
     test_journal();
     test_places();
+    test_parts();
     return check_finish();
 }

@@ -63,6 +63,8 @@ if curl -sf "http://$host/control/log" | grep -q '"path": "/web/r".*"authorizati
 else bad 'but the token does not go to another host' "$(curl -sf "http://$host/control/log")"; fi
 control reset ''
 rm -f out
+GOOGLE_APPLICATION_CREDENTIALS=$work/user.json GCS_OAUTH_TOKEN=fixed-token \
+    case_is 'STORAGE_EMULATOR_HOST: no credentials but those of a flag' 1 'not open to everybody' 1 0 '!' gs://secret/s out
 unset STORAGE_EMULATOR_HOST
 endpoint=(--endpoint "http://$host/")
 export GCE_METADATA_HOST=127.0.0.1:1

@@ -11,9 +11,11 @@ script '{"path":"alt=media","do":"slow","rate":3000000,"times":-1}'
 start_fetch -j 4 gs://bkt/big out
 wait_asked
 sleep 0.5
+children=$(cat /proc/$job/task/*/children)
 kill -INT $job
 wait $job
 status=$?
+if [[ ! $children ]]; then ok 'one process'; else bad 'one process' "$children"; fi
 if [[ $status -eq 130 && -e out.ttt-part && ! -e out ]] && grep -q 'interrupted; run the same command again' stderr; then
     ok 'Ctrl-C tells how to go on'
 else bad 'Ctrl-C tells how to go on' "status $status: $(<stderr)"; fi
@@ -44,6 +46,26 @@ stopped INT 130 'Ctrl-C ends --list' --list gs://bkt
 stopped INT 130 'Ctrl-C ends the question for an object' gs://bkt/big out
 stopped INT 130 'Ctrl-C ends a pipe' gs://bkt/big -
 rm -rf out*
+
+# A pipe whose reader reads nothing, and Ctrl-C while a thread waits on it; then while all does.
+mkfifo stuck
+exec 7<>stuck
+control put '{"bucket":"web","name":"unsized","size":20000001,"seed":5}'
+for source in gs://bkt/big "http://$host/web/unsized"; do
+    control auth '{"web":{"no_ranges":1,"chunked":1}}'
+    start_fetch "$source" stuck
+    wait_asked
+    sleep 0.5
+    kill -INT $job
+    for _ in {1..60}; do kill -0 $job 2>/dev/null || break; sleep 0.05; done
+    kill -9 $job 2>/dev/null
+    wait $job 2>/dev/null
+    status=$?
+    if [[ $status -eq 130 ]] && grep -q interrupted stderr; then ok "one Ctrl-C ends a stuck pipe of $source"
+    else bad "one Ctrl-C ends a stuck pipe of $source" "status $status: $(<stderr)"; fi
+    control reset ''
+done
+exec 7<&-
 
 script '{"path":"alt=media","do":"slow","rate":10000000,"times":-1}'
 trap '' HUP
@@ -128,7 +150,7 @@ while [[ $kills -lt 30 ]]; do
     before=0
     for _ in {1..12}; do
         start_fetch -j 4 gs://large/two out
-        sleep "$(awk "BEGIN { print 0.03 + $RANDOM / 32768 * 0.5 }")"
+        sleep "$(awk "BEGIN { print 0.03 + $RANDOM / 32768 * 0.3 }")"
         kill -9 $job 2>/dev/null && kills=$((kills + 1))
         wait $job 2>/dev/null
         read -r -a n <<<"$(count alt=media)"

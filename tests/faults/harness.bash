@@ -54,7 +54,8 @@ within()
 
 # case_is NAME STATUS SENTENCE REQUESTS TWICE FILES ARG...: run `fetch ARG...`; FILES is a list of
 # PATH=BUCKET/NAME that must be right, and with a leading ! nothing else may lie in out. The log of
-# requests starts anew; what a script set stays. FETCH names another command.
+# requests starts anew; what a script set stays. FETCH names another command; MOST is how many
+# connections bring bytes at a time.
 case_is()
 {
     local name=$1 want=$2 pattern=$3 requests=$4 twice=$5 files=$6 status file trouble='' n found
@@ -67,6 +68,7 @@ case_is()
     [[ -z $pattern ]] || grep -qE -- "$pattern" stderr || trouble+=" no sentence '$pattern';"
     within "${n[0]}" "$requests" || trouble+=" ${n[0]} requests, not $requests;"
     within "${n[3]}" "$twice" || trouble+=" ${n[3]} bytes twice, not $twice;"
+    within "${n[4]}" "${MOST-any}" || trouble+=" ${n[4]} connections, not $MOST;"
     grep -qE 'token-[0-9]|BEGIN PRIVATE' stderr stdout && trouble+=" a secret was printed;"
     for file in ${files#!}; do
         good "${file%%=*}" "${file#*=}" || trouble+=" ${file%%=*} is not ${file#*=};"

@@ -10,10 +10,10 @@
 #   "no_crc": true
 # POST /control/script with a list of rules decides what goes wrong; POST /control/bucket sets what
 # a bucket asks for ("requester_pays", "private", "forbidden", "page", "empty_pages", "circle").
-# GET /control/log gives every request as a JSON list, /control/count?path=regex four numbers (count),
+# GET /control/log gives every request as a JSON list, /control/count?path=regex five numbers (count),
 # /control/bytes?bucket=&name= an object; POST /control/reset forgets log, script and tokens, /control/forget the log. A rule is {"path": regex, "range": "0-99" or absent, "times": 1, "do": what, ...}:
 #   status N [retry_after, body, reason, message]   answer so
-#   reset [after]      break the connection after so many bytes of the body
+#   reset [after, at]  break the connection after so many bytes of the body, or before byte `at` of the object
 #   short [by]         a right head, then a body that ends early
 #   stall [after]      send nothing more, hold the connection
 #   wrong_range        a Content-Range of other bytes
@@ -482,6 +482,12 @@ class Handler(BaseHTTPRequestHandler):
         self.bytes(obj, headers, options)
 
     def bytes(self, obj, headers, options=()):
+        try:
+            self.send_bytes(obj, headers, options)
+        finally:
+            self.note["ended"] = time.time()
+
+    def send_bytes(self, obj, headers, options):
         spoil = self.spoil
         start, end, status = 0, obj.size, 200
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.note["range"])
@@ -509,12 +515,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         self.end_headers()
         do = spoil.get("do")
+        if do == "reset" and "at" in spoil:
+            spoil["after"] = spoil["at"] - start
+            do = do if 0 <= spoil["after"] < length else None
         if do in ("reset", "stall"):
             broken = min(length, spoil.get("after", 0))
         elif do == "short":
             broken = max(0, length - spoil.get("by", 1))
         rate, began = spoil.get("rate", 0) if do == "slow" else float(options_rate()), time.time()
-        if obj.file and not do and not rate and not chunked:
+        if obj.file and not do and not rate and not chunked and "--tls" not in sys.argv:
             with open(obj.file, "rb") as f:
                 self.note["sent"] = self.connection.sendfile(f, start, length) or 0
             return
@@ -548,7 +557,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def count(wanted):
-    """Requests, requests for bytes, bytes sent, bytes sent more than once, of what matches."""
+    """Requests, requests for bytes, bytes sent, bytes sent more than once, most answers with bytes
+    at a time, of what matches."""
     log = [note for note in LOG if wanted.search(note["path"])]
     spans = {}
     for note in log:
@@ -561,7 +571,13 @@ def count(wanted):
         for a, b in sorted(span):
             once += max(0, b - max(a, reach))
             reach = max(reach, b)
-    return f"{len(log)} {sum(map(len, spans.values()))} {sent} {sent - once}"
+    ends = [(note["time"], 1) for note in log if "start" in note]
+    ends += [(note.get("ended", time.time()), -1) for note in log if "start" in note]
+    most = now = 0
+    for _, change in sorted(ends):
+        now += change
+        most = max(most, now)
+    return f"{len(log)} {sum(map(len, spans.values()))} {sent} {sent - once} {most}"
 
 
 def options_rate():
