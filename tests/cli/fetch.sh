@@ -363,7 +363,7 @@ print(status, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)" "$bin/ttt
     read -r status most <peak
     if [[ $status -eq 1 && $most -lt 16384 ]] && grep -q ' 300000 failed' last; then ok "300000 names on standard input: $most KiB of memory"
     else bad '300000 names on standard input' "status $status, $most KiB: $(<last)"; fi
-    rm -f out*
+    rm -rf out*
 fi
 printf '{"text":"in the beginning"}\n{"text":"was the word"}\n' >two.jsonl
 model=$here/tests/golden/tokenizer/small-1024.model

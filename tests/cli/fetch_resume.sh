@@ -91,7 +91,7 @@ half()
 half
 KEEP=1 case_is 'a copy that was killed goes on' 0 'going on with' 2-3 0 '!out=bkt/big' -j 2 gs://bkt/big out
 half
-KEEP=1 case_is 'what an earlier run fetched is not part of the rate' 0 'going on with' 2-3 0 '!out=bkt/big' -j 1 --limit-rate 2500k gs://bkt/big out
+KEEP=1 case_is 'what an earlier run fetched is not part of the rate' 0 'going on with' 2-3 0 '!out=bkt/big' -j 1 --limit-rate 2500k --progress-every 0.3 gs://bkt/big out
 if awk '/fetched .* of / { told = !($10 ~ /MB/ && $9 >= 4) } END { exit !told }' stderr; then ok 'told so'; else bad 'told so' "$(<stderr)"; fi
 rm -f out*
 half
