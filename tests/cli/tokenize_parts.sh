@@ -94,6 +94,11 @@ gzip -c long.jsonl >long.jsonl.gz
 { head -n 1 long.jsonl; seq -f '{"text":"document %.0f"}' 1 20000; } >many.jsonl
 tar -cf long.tar many.jsonl t.txt long.jsonl c.jsonl
 { seq -f 'Document %.0f.' 1 20000 | sed 's/$/\nand its second line\n/'; } >prose.txt
+# Documents that travel in parts, as those of more than a 32nd of --memory do.
+for _ in 1 2 3; do
+    head -n 5 lines.jsonl
+    printf '{"text":"%s"}\n' "$(yes 'words and words' | head -c 2500000 | tr '\n' ' ')"
+done >parts.jsonl
 # stopped NAME SIGNAL ARG...: killed again and again, the same command makes the same bytes.
 stopped()
 {
@@ -122,6 +127,8 @@ stopped()
 }
 stopped 'killed' KILL long.jsonl
 stopped 'terminated' TERM long.jsonl
+stopped 'killed, long documents' KILL --memory=64M parts.jsonl
+stopped 'terminated, long documents' TERM --memory=64M parts.jsonl
 stopped 'killed, gzip' KILL long.jsonl.gz
 stopped 'killed, an archive' KILL long.tar
 stopped 'killed, prose' KILL --split-blank prose.txt long.jsonl
