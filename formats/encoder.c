@@ -237,6 +237,21 @@ static inline int append_cut(struct encoder *e, const struct cut *c, const uint8
                : 0;
 }
 
+/* Append the first segment's ids, after a dummy blank: what a written one would give. */
+static int append_first(struct encoder *e, const uint8_t *text, size_t bytes, struct ids *out)
+{
+    uint8_t written[16] = {' '};
+    struct cut c = {.text = written, .bytes = bytes + 1};
+    if (c.bytes > segments_bytes(2))
+        return merge_segment(e, true, text, bytes, out);
+    if (make_room(out, AHEAD * segments_ids(SEGMENT_WORDS_MAX)))
+        return -1;
+    memcpy(written + 1, text, bytes);
+    segments_key(c.key, 2, c.text, c.bytes, written + sizeof written);
+    c.set = segments_set(&e->cache[0], c.key, 2);
+    return recall(e, &e->cache[0], 2, &c, c.key, out);
+}
+
 /* ---- a text ------------------------------------------------------------------------------- */
 
 /* Without byte pieces a run of unknown characters is one unknown id. */
@@ -260,7 +275,7 @@ static int encode_cuts(struct encoder *e, bool blank, const uint8_t *text, size_
     if (blank) {
         if (p < end && bpe_joins(&t->bpe, ' ', next_code(&second, end)))
             p = cuts_next(&places);
-        if (merge_segment(e, true, text, (size_t)(p - text), out))
+        if (append_first(e, text, (size_t)(p - text), out))
             return -1;
     }
     struct cut cuts[AHEAD];
@@ -359,25 +374,27 @@ static uint32_t special_at(const struct tokenizer *t, const uint8_t *p, const ui
     return found;
 }
 
-/* Whether c is the first byte of a special name. */
-static bool opens_special(const struct tokenizer *t, uint8_t c)
+/* Mark the bytes that special names begin with; returns the length of the longest name. */
+static size_t open_specials(const struct tokenizer *t, bool opens[256])
 {
     uint32_t ids[3] = {t->unk_id, t->bos_id, t->eos_id};
+    size_t longest = 0, n;
     for (int i = 0; i < 3; i++)
-        if (ids[i] != TOKENIZER_NONE && t->text[t->pieces[ids[i]].at] == c)
-            return true;
-    return false;
+        if (ids[i] != TOKENIZER_NONE) {
+            opens[*tokenizer_piece(t, ids[i], &n)] = true;
+            longest = n > longest ? n : longest;
+        }
+    return longest;
 }
 
 /* The next byte from p on that a special name begins with, or end. */
-static const uint8_t *next_opening(const bool *opens, int only, const uint8_t *p,
-                                   const uint8_t *end)
+static const uint8_t *next_opening(const struct encoder *e, const uint8_t *p, const uint8_t *end)
 {
-    if (only >= 0) {
-        p = memchr(p, only, (size_t)(end - p));
+    if (e->only >= 0) {
+        p = memchr(p, e->only, (size_t)(end - p));
         return p ? p : end;
     }
-    while (p < end && !opens[*p])
+    while (p < end && !e->opens[*p])
         p++;
     return p;
 }
@@ -386,12 +403,7 @@ static int encode_literal(struct encoder *e, bool blank, const uint8_t *text, si
                           struct ids *out)
 {
     const uint8_t *end = text + bytes, *part = text, *p = text;
-    bool opens[256];
-    int openings = 0, only = -1; /* all names begin with the same byte, as a rule */
-    for (int c = 0; c < 256; c++)
-        if ((opens[c] = opens_special(e->t, (uint8_t)c)))
-            only = openings++ ? -1 : c;
-    while ((p = next_opening(opens, only, p, end)) < end) {
+    while ((p = next_opening(e, p, end)) < end) {
         size_t n = 0;
         uint32_t id = special_at(e->t, p, end, &n);
         if (id == TOKENIZER_NONE) {
@@ -483,14 +495,9 @@ int encoder_document(struct encoder *e, const void *text, size_t bytes, struct f
    may take. */
 static size_t find_openings(const struct tokenizer *t, enum special special, bool opens[256])
 {
-    uint32_t ids[3] = {t->unk_id, t->bos_id, t->eos_id};
-    size_t reach = 0, n;
+    size_t n;
     memset(opens, 0, 256 * sizeof *opens);
-    for (int i = 0; special == SPECIAL_LITERAL && i < 3; i++)
-        if (ids[i] != TOKENIZER_NONE) {
-            opens[*tokenizer_piece(t, ids[i], &n)] = true;
-            reach = n > reach ? n : reach;
-        }
+    size_t reach = special == SPECIAL_LITERAL ? open_specials(t, opens) : 0;
     for (uint32_t i = 0; t->user_at && i < t->user_at[256]; i++) {
         opens[*tokenizer_bytes(t, t->user[i], &n)] = true;
         reach = 3 * n > reach ? 3 * n : reach; /* a text may have U+2581 for a blank */
@@ -530,7 +537,12 @@ size_t encoder_cut(const struct tokenizer *t, enum special special, const void *
 
 int encoder_open(struct encoder *e, const struct tokenizer *t)
 {
-    *e = (struct encoder){.t = t};
+    *e = (struct encoder){.t = t, .only = -1};
+    int openings = 0;
+    open_specials(t, e->opens);
+    for (int c = 0; c < 256; c++)
+        if (e->opens[c])
+            e->only = openings++ ? -1 : c;
     bool narrow = t->vocab_size <= 65536;
     if (!segments_open(&e->cache[0], 2, SHORT_BITS, narrow) &&
         !segments_open(&e->cache[1], 4, LONG_BITS, narrow) &&

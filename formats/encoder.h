@@ -38,6 +38,8 @@ struct encoder {
     const struct tokenizer *t; /* borrowed: must stay open */
     struct segments cache[3];  /* owned: of short, long and longest segments */
     struct merger merger;      /* owned */
+    bool opens[256];           /* the bytes that special names begin with */
+    int only;                  /* the one they all begin with, or -1 */
     uint8_t *joined;           /* owned: a text with its end mark, where the two may run together */
     size_t joined_room;
     uint8_t *spaced; /* owned: a text with ' ' for all its blanks, to find user-defined pieces in */
