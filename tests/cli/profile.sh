@@ -67,10 +67,9 @@ def shares($steps): . as $all | $steps | map(. as $s | ([$all[] | select(in($s))
     "products a step": ([$ops[] | select(.name | startswith("matmul"))] | length / ($steps | length))
 }
 JQ
-kind=fp32 memory='MiB of the host$'
-[[ $bin == *bf16* ]] && kind=bf16
+memory='MiB of the host$'
 [[ $bin == *emulated* ]] && memory='MiB of the host, [1-9][0-9]* MiB of the device$'
-check 'the summary names the product of its MFU' grep -q "that one large $kind product reached here" err
+check 'the summary names the product of its MFU' grep -q 'that one large fp32 product reached here' err
 check 'and the memory it took' grep -qE "peak memory +[1-9][0-9]* $memory" err
 check 'the run says where' grep -q 'profile: runs/run/profile.txt, and trace.json' err
 jq -f judge.jq runs/run/trace.json >judged 2>err
