@@ -82,9 +82,9 @@ must_check int tok_meta_agree(const struct tok_meta *a, const struct tok_meta *b
    appends. Memory: a few block sizes, and 24 bytes a block for the index. */
 struct tok_writer {
     struct tok_meta meta;
-    struct tok_totals totals; /* so far */
+    struct tok_totals totals; /* so far; sum and chain after tok_writer_settle */
     struct writer file;
-    bool watchful;               /* set it after open: tok_writer_most will be asked */
+    bool watchful;               /* set it after open: tok_writer_settle tells the largest id */
     struct tok_block_out *block; /* owned; private */
 };
 
@@ -101,11 +101,12 @@ must_check int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t 
 must_check int tok_writer_begin(struct tok_writer *w);
 must_check int tok_writer_append(struct tok_writer *w, const uint32_t *ids, size_t count);
 /* Ids as they are stored, tok_id_bytes each, which the caller knows to be below vocab_size, or asks
-   tok_writer_most. */
+   tok_writer_settle. */
 must_check int tok_writer_append_stored(struct tok_writer *w, const void *stored, size_t count);
 must_check int tok_writer_end(struct tok_writer *w);
-/* The largest id so far, 0 without any; `watchful` must have been set after open. */
-must_check int tok_writer_most(struct tok_writer *w, uint32_t *most);
+/* That was the last document: totals.sum and .chain are known now, and with `watchful` *most, the
+   largest id, 0 without any. Only commit or abandon may follow. */
+must_check int tok_writer_settle(struct tok_writer *w, uint32_t *most);
 /* Index, trailer, sync, rename. Closes w, also on failure. */
 must_check int tok_writer_commit(struct tok_writer *w);
 void tok_writer_abandon(struct tok_writer *w); /* harmless when closed or committed */

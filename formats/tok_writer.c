@@ -17,6 +17,7 @@ struct tok_block_job {
     struct tok_frame frame;
     uint8_t *payload;
     size_t bytes;
+    uint32_t hashed_pieces; /* the first so many are in the hashes already */
 };
 
 struct tok_block_out {
@@ -28,15 +29,15 @@ struct tok_block_out {
     uint32_t pieces, count;
     uint64_t documents, tokens; /* before this block */
     bool continued, in_document;
-    /* of the document being written: its ids from here on are in no hash yet */
-    uint32_t unhashed;
-    bool hashing;       /* those before are */
-    XXH3_state_t *hash; /* owned */
-    uint8_t *index;     /* owned: entries so far */
+    uint8_t *index; /* owned: entries so far */
     size_t index_room;
     struct tok_block_job job;
-    uint32_t most;        /* of the ids of all blocks written, where the writer is watchful */
-    struct worker behind; /* checksums, deflation and writing, while the next block is filled */
+    struct worker behind; /* hashes, checksums, deflation and writing, while the next is filled */
+    /* its own while it works: of the blocks before the one being filled */
+    struct tok_totals hashed; /* documents, sum, chain */
+    XXH3_state_t *hash;       /* owned: of the document that goes on in the next block */
+    uint32_t most;            /* id, where the writer is watchful */
+    uint32_t hashed_pieces; /* of the block being filled the first so many are in the hashes too */
 };
 
 static void release(struct tok_writer *w)
@@ -157,15 +158,42 @@ static size_t deflated(struct tok_block_out *b, const uint8_t *raw, size_t raw_b
     return bytes;
 }
 
+/* A block's documents into the hashes, from piece `from` on. One that lies in the block is hashed
+   at once, which costs a third less. */
+static void block_hash(struct tok_block_out *b, const struct tok_frame *f, const uint32_t *lengths,
+                       const uint8_t *ids, size_t id_bytes, uint32_t from)
+{
+    for (uint32_t i = 0; i < f->pieces; i++) {
+        size_t bytes = id_bytes * lengths[i];
+        bool first = i > 0 || !(f->flags & TOK_CONTINUED);
+        bool last = i + 1 < f->pieces || !(f->flags & TOK_CONTINUES);
+        const uint8_t *piece = ids;
+        ids += bytes;
+        if (i < from)
+            continue;
+        if (first && last) {
+            tok_totals_add(&b->hashed, XXH3_64bits(piece, bytes));
+            continue;
+        }
+        if (first)
+            XXH3_64bits_reset(b->hash);
+        XXH3_64bits_update(b->hash, piece, bytes);
+        if (last)
+            tok_totals_add(&b->hashed, XXH3_64bits_digest(b->hash));
+    }
+}
+
 static int block_write(void *self)
 {
     struct tok_block_job *j = self;
     struct tok_block_out *b = j->w->block;
     struct tok_frame *f = &j->frame;
     uint8_t *payload = j->payload;
+    const uint8_t *ids = payload + 4 * (size_t)f->pieces;
+    size_t id_bytes = tok_id_bytes(&j->w->meta);
+    block_hash(b, f, (const uint32_t *)(const void *)payload, ids, id_bytes, j->hashed_pieces);
     if (j->w->watchful) {
-        uint32_t most =
-            ids_most(payload + 4 * (size_t)f->pieces, f->ids, tok_id_bytes(&j->w->meta));
+        uint32_t most = ids_most(ids, f->ids, id_bytes);
         b->most = most > b->most ? most : b->most;
     }
     f->stored_bytes = deflated(b, payload, j->bytes);
@@ -199,11 +227,12 @@ static int block_flush(struct tok_writer *w, bool continues, bool last)
                   .ids = b->count},
         .payload = payload,
         .bytes = 4 * (size_t)b->pieces + tok_id_bytes(&w->meta) * b->count,
+        .hashed_pieces = b->hashed_pieces,
     };
     w->totals.blocks++;
     b->documents += b->pieces - b->continued;
     b->tokens += b->count;
-    b->pieces = b->count = 0;
+    b->pieces = b->count = b->hashed_pieces = 0;
     b->continued = continues;
     b->filled = !b->filled;
     b->ids = b->raw[b->filled] + 4 * (size_t)w->meta.block_ids;
@@ -215,20 +244,6 @@ static int block_flush(struct tok_writer *w, bool continues, bool last)
 static void piece_begin(struct tok_block_out *b)
 {
     b->piece_ids[b->pieces++] = 0;
-    b->unhashed = b->count;
-}
-
-/* What the block has of its document into the hash: only where the document goes on in the next.
-   One that lies in a block is hashed at once at its end, which costs a third. */
-static void hash_on(struct tok_writer *w)
-{
-    struct tok_block_out *b = w->block;
-    size_t id_bytes = tok_id_bytes(&w->meta);
-    if (!b->hashing)
-        XXH3_64bits_reset(b->hash);
-    b->hashing = true;
-    XXH3_64bits_update(b->hash, b->ids + id_bytes * b->unhashed,
-                       id_bytes * (b->count - b->unhashed));
 }
 
 int tok_writer_begin(struct tok_writer *w)
@@ -240,7 +255,6 @@ int tok_writer_begin(struct tok_writer *w)
             return -1;
     piece_begin(b);
     b->in_document = true;
-    b->hashing = false;
     return 0;
 }
 
@@ -269,7 +283,6 @@ static uint8_t *room_for_ids(struct tok_writer *w, size_t *room)
 {
     struct tok_block_out *b = w->block;
     if (b->count == w->meta.block_ids) {
-        hash_on(w);
         if (block_flush(w, true, false))
             return NULL;
         piece_begin(b);
@@ -330,25 +343,20 @@ int tok_writer_end(struct tok_writer *w)
     struct tok_block_out *b = w->block;
     assert(b->in_document);
     b->in_document = false;
-    size_t id_bytes = tok_id_bytes(&w->meta);
-    uint64_t hash;
-    if (b->hashing) {
-        hash_on(w);
-        hash = XXH3_64bits_digest(b->hash);
-    } else
-        hash = XXH3_64bits(b->ids + id_bytes * b->unhashed, id_bytes * (b->count - b->unhashed));
-    tok_totals_add(&w->totals, hash);
+    w->totals.documents++;
     return 0;
 }
 
-int tok_writer_most(struct tok_writer *w, uint32_t *most)
+int tok_writer_settle(struct tok_writer *w, uint32_t *most)
 {
     struct tok_block_out *b = w->block;
-    assert(w->watchful);
-    if (worker_wait(&b->behind))
+    assert(!b->in_document);
+    if (block_flush(w, false, true) || worker_wait(&b->behind))
         return -1;
-    *most = ids_most(b->ids, b->count, tok_id_bytes(&w->meta));
-    *most = b->most > *most ? b->most : *most;
+    assert(b->hashed.documents == w->totals.documents);
+    w->totals.sum = b->hashed.sum;
+    w->totals.chain = b->hashed.chain;
+    *most = b->most;
     return 0;
 }
 
@@ -359,8 +367,8 @@ int tok_writer_put(struct tok_writer *w, const uint32_t *ids, size_t count)
 
 static int finish_put(struct tok_writer *w)
 {
-    assert(!w->block->in_document);
-    if (block_flush(w, false, true) || worker_wait(&w->block->behind))
+    uint32_t most;
+    if (tok_writer_settle(w, &most))
         return -1;
     uint8_t trailer[TOK_TRAILER_BYTES];
     tok_trailer_encode(&w->totals, w->file.bytes, trailer);
@@ -402,6 +410,11 @@ int tok_writer_save(struct tok_writer *w, uint8_t **data, size_t *bytes)
     assert(!b->in_document);
     if (worker_wait(&b->behind) || writer_sync(&w->file))
         return -1;
+    struct tok_frame f = {.flags = b->continued ? TOK_CONTINUED : 0, .pieces = b->pieces};
+    block_hash(b, &f, b->piece_ids, b->ids, tok_id_bytes(&w->meta), b->hashed_pieces);
+    b->hashed_pieces = b->pieces;
+    w->totals.sum = b->hashed.sum;
+    w->totals.chain = b->hashed.chain;
     struct saved s = {w->file.bytes, w->totals, b->documents, b->tokens,
                       b->pieces,     b->count,  b->continued};
     size_t entries = w->totals.blocks * TOK_ENTRY_BYTES, pieces = 4 * (size_t)b->pieces;
@@ -437,7 +450,8 @@ static int restore(struct tok_writer *w, const struct saved *s, const uint8_t *d
     memcpy(b->index, data, entries);
     memcpy(b->piece_ids, data + entries, 4 * (size_t)s->pieces);
     memcpy(b->ids, data + entries + 4 * (size_t)s->pieces, id_bytes * s->count);
-    w->totals = s->totals;
+    w->totals = b->hashed = s->totals;
+    b->hashed_pieces = s->pieces;
     b->documents = s->documents;
     b->tokens = s->tokens;
     b->pieces = s->pieces;

@@ -103,7 +103,7 @@ static int shuffle_through(const struct job *j, struct tok_reader *r, struct shu
     if (tok_writer_open_alone(w, j->out, &r->meta, j->compress))
         return -1;
     w->watchful = true;
-    int status = write_all(w, s, documents) || tok_writer_most(w, &most) ? -1 : 0;
+    int status = write_all(w, s, documents) || tok_writer_settle(w, &most) ? -1 : 0;
     /* The sum of the documents' hashes does not depend on their order. */
     bool same = w->totals.documents == documents && w->totals.sum == r->totals.sum &&
                 most < r->meta.vocab_size;
