@@ -329,6 +329,27 @@ void writer_abandon(struct writer *w)
     release(w);
 }
 
+static int write_both(const char *path, const void *data, size_t bytes, const char *end)
+{
+    struct writer w;
+    if (writer_open(&w, path))
+        return -1;
+    if (!writer_put(&w, data, bytes) && !writer_put(&w, end, strlen(end)))
+        return writer_commit(&w);
+    writer_abandon(&w);
+    return -1;
+}
+
+int file_write(const char *path, const void *data, size_t bytes)
+{
+    return write_both(path, data, bytes, "");
+}
+
+int file_write_text(const char *path, const char *text)
+{
+    return write_both(path, text, strlen(text), "\n");
+}
+
 int make_dirs(const char *path)
 {
     char *copy = strdup(path);

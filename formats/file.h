@@ -50,6 +50,10 @@ must_check int writer_reserve(struct writer *w, uint64_t bytes);
 must_check int writer_commit(struct writer *w); /* on failure the part is removed */
 void writer_abandon(struct writer *w);          /* harmless when closed or committed */
 
+/* All of that at once: a file of these bytes, or of a text and the end of its line. */
+must_check int file_write(const char *path, const void *data, size_t bytes);
+must_check int file_write_text(const char *path, const char *text);
+
 /* The same with a part that outlives the process, NAME.part: it goes on behind its first `bytes`
    bytes, and begins anew with 0. While it is open no other process can open it so: that is refused
    by name. Signals leave it. A device or a pipe is opened as writer_open does. */

@@ -170,22 +170,14 @@ static int evaluate_all(struct eval_job *job, json_t *results)
 
 static int write_json(json_t *results)
 {
-    struct writer w;
     json_t *root = json_pack("{s:O}", "results", results);
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     if (!text)
         return fail("out of memory for the results");
-    int status = writer_open(&w, json_path);
-    if (!status) {
-        status = writer_put(&w, text, strlen(text)) || writer_put(&w, "\n", 1);
-        if (status)
-            writer_abandon(&w);
-        else
-            status = writer_commit(&w);
-    }
+    int status = file_write_text(json_path, text);
     free(text);
-    return status ? -1 : 0;
+    return status;
 }
 
 int main(int argc, char **argv)

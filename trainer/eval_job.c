@@ -58,7 +58,6 @@ static json_t *read_state(const char *path)
 /* Add the job's sums to the file, beside those of other jobs. */
 static int note(const char *path, const char *name, const struct evaluate *sums)
 {
-    struct writer w;
     json_t *root = read_state(path);
     if (!root)
         return -1;
@@ -67,14 +66,7 @@ static int note(const char *path, const char *name, const struct evaluate *sums)
     json_decref(root);
     if (!text)
         return fail("%s: out of memory", path);
-    int status = writer_open(&w, path);
-    if (!status) {
-        status = writer_put(&w, text, strlen(text));
-        if (status)
-            writer_abandon(&w);
-        else
-            status = writer_commit(&w);
-    }
+    int status = file_write_text(path, text);
     free(text);
     return status;
 }

@@ -160,17 +160,9 @@ static int write_file(const struct saving *w, const struct hf_cut *cut, const ch
 
 static int write_text(const char *path, char *text)
 {
-    struct writer w;
-    int status = text ? writer_open(&w, path) : -1;
-    if (!status) {
-        status = writer_put(&w, text, strlen(text)) || writer_put(&w, "\n", 1);
-        if (status)
-            writer_abandon(&w);
-        else
-            status = writer_commit(&w);
-    }
+    int status = text ? file_write_text(path, text) : -1;
     free(text);
-    return status ? -1 : 0;
+    return status;
 }
 
 static int write_all(const struct saving *w, const struct config *c, const struct hf_cuts *cuts,

@@ -1,40 +1,11 @@
 #!/bin/bash
 # eval.sh BIN -- ttt-eval as people use it: tables, JSON, pictures, stopped and gone on.
-set -uo pipefail
-bin=$(cd "${1:?usage: eval.sh BIN}" && pwd) || exit 1
-here=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
 tokenizer=$here/tests/golden/tokenizer/small-1024.model
-work=$(mktemp -d --tmpdir ttt-eval-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0 skipped=0
-export OMP_NUM_THREADS=1
+program=("$bin/ttt-eval" --device=cpu)
 
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() {
-    failed=$((failed + 1))
-    echo "FAIL $1"
-    sed 's/^/     | /' err 2>/dev/null | tail -n 5
-}
-check() { # check NAME COMMAND...: the command succeeds
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
 evaluate() { "$bin/ttt-eval" --device=cpu --threads=1 --dataset_path=data "$@" 2>err; }
-near() { jq -en --argjson a "$1" --argjson b "$2" --argjson d "$3" '($a - $b | fabs) <= $d' >/dev/null; }
-refuses() { # refuses NAME STATUS WORDS FLAGS...
-    local name=$1 status=$2 words=$3 got
-    shift 3
-    "$bin/ttt-eval" --device=cpu "$@" >/dev/null 2>err
-    got=$?
-    if [[ $got -eq $status ]] && grep -q -- "$words" err; then
-        ok "$name"
-    else
-        echo "     | exit $got, expected $status and: $words"
-        bad "$name"
-    fi
-}
 
 # ---- two models and a text of known length -----------------------------------------------------
 
@@ -90,19 +61,18 @@ check 'beginnings of documents masked' test "$(jq '.results[0].tokens' masked.js
 evaluate linear/step_10 linear attention -s 16,32,64,256 --by_position --bins=8 --json=all.json --png=by.png >table
 check 'checkpoints by contexts' test "$(jq '.results | length' all.json)" = 12
 check 'in order' test "$(jq -c '[.results[] | .seq_length] | unique' all.json)" = '[16,32,64,256]'
-check 'a later checkpoint is better' jq -e '.results[1].loss > .results[5].loss + 0.1' all.json >/dev/null
-check 'tokens by position add up' jq -e '[.results[] | (.by_position.tokens | add) == .tokens] | all' all.json >/dev/null
-check 'losses by position too' jq -e '[.results[] | ([.by_position | [.tokens, .loss] | transpose[] | .[0] * (.[1] // 0)] | add / 1) - .loss * .tokens | fabs < 1e-6] | all' all.json >/dev/null
+check 'a later checkpoint is better' holds '.results[1].loss > .results[5].loss + 0.1' all.json
+check 'tokens by position add up' holds '[.results[] | (.by_position.tokens | add) == .tokens] | all' all.json
+check 'losses by position too' holds '[.results[] | ([.by_position | [.tokens, .loss] | transpose[] | .[0] * (.[1] // 0)] | add / 1) - .loss * .tokens | fabs < 1e-6] | all' all.json
 check 'the bins on the table' test "$(grep -cE '^ +[0-9]+-[0-9]+ ' table)" = 96
 check 'bins cover a window' test "$(jq -c '.results[3].by_position.from' all.json)" = '[1,33,65,97,129,161,193,225]'
-check 'the first place is the hardest' jq -e '.results[6].by_position.loss | .[0] > .[7]' all.json >/dev/null
+check 'the first place is the hardest' holds '.results[6].by_position.loss | .[0] > .[7]' all.json
 evaluate linear -s 16 --bins=0 --json=places.json >/dev/null
 check 'every place its own' test "$(jq '.results[0].by_position.from | length' places.json)" = 16
 if command -v gnuplot >/dev/null; then
     check 'a picture' test "$(head -c 8 by.png | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a
 else
-    skipped=$((skipped + 1))
-    echo 'skip a picture  no gnuplot'
+    skip 'a picture' 'no gnuplot'
 fi
 cp -r data other
 "$bin/ttt-eval" --device=cpu -q linear -d data -d other --json=- 2>err | sed -n '/^{/,$p' >two.json
@@ -163,9 +133,7 @@ if [[ -n ${TTT_SHARED:-} && -d $golden && -x $bin/ttt-convert ]]; then
         check "golden: $case" test "$(printf 'Eval Loss: %.4f' "$(jq '.results[0].loss' golden.json)")" = "$(cat "$golden/$case/eval.txt")"
     done
 else
-    skipped=$((skipped + 1))
-    echo 'skip golden  no ../shared/golden/run or no ttt-convert'
+    skip 'golden' 'no ../shared/golden/run or no ttt-convert'
 fi
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[[ $failed -eq 0 ]]
+finish

@@ -1,41 +1,12 @@
 #!/bin/bash
 # generate.sh BIN -- ttt-generate as people use it: a small model learns a rhyme and says it.
-set -uo pipefail
-bin=$(cd "${1:?usage: generate.sh BIN}" && pwd) || exit 1
-here=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
 tokenizer=$here/tests/golden/tokenizer/small-1024.model
-work=$(mktemp -d --tmpdir ttt-generate-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0 skipped=0
-export OMP_NUM_THREADS=1
+program=("$bin/ttt-generate" --device=cpu)
 
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() {
-    failed=$((failed + 1))
-    echo "FAIL $1"
-    sed 's/^/     | /' err 2>/dev/null | tail -n 5
-}
-check() { # check NAME COMMAND...: the command succeeds
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
 generate() {
     "$bin/ttt-generate" --checkpoint=run --tokenizer="$tokenizer" --device=cpu --threads=1 "$@" 2>err
-}
-# refuses NAME STATUS WORDS FLAGS...: that exit status, one sentence with these words.
-refuses() {
-    local name=$1 status=$2 words=$3 got
-    shift 3
-    "$bin/ttt-generate" --device=cpu "$@" >/dev/null 2>err
-    got=$?
-    if [[ $got -eq $status ]] && grep -q -- "$words" err; then
-        ok "$name"
-    else
-        echo "     | exit $got, expected $status and: $words"
-        bad "$name"
-    fi
 }
 
 # ---- a model that knows a rhyme ----------------------------------------------------------------
@@ -190,8 +161,7 @@ if command -v script >/dev/null; then
         check 'what was typed is remembered' grep -q 'One.*fish.*swam' state/ttt/history
     fi
 else
-    skipped=$((skipped + 1))
-    echo 'skip a person  no script(1) to make a terminal'
+    skip 'a person' 'no script(1) to make a terminal'
 fi
 
 # ---- refusals ----------------------------------------------------------------------------------
@@ -219,5 +189,4 @@ cp -r run cut_short
 truncate -s -1 "cut_short/${step#run/}/params.safetensors"
 refuses 'a file cut short' 1 'params.safetensors' -c cut_short -t "$tokenizer"
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[[ $failed -eq 0 ]]
+finish
