@@ -317,7 +317,8 @@ void ttt_linear_stats(float *curve, const real *k, const real *v, const float *s
    [seq/mini_batch] */
 void ttt_target_variance(float *curve, const real *k, const real *v, const struct ttt_shape *s);
 
-/* Bytes of decoding state per sequence and head: W, b and the rows of the current mini-batch. */
+/* Bytes of decoding state per sequence and head: the inner state, as ttt_linear_fwd leaves it in
+   `last`, and then the rows of the current mini-batch. */
 size_t ttt_linear_decode_bytes(int head_dim, int mini_batch);
 
 /* Set the decoding state of batch sequences to the initial inner model, or to what ttt_linear_fwd
@@ -453,6 +454,11 @@ void adafactor_step(float *param, float *m, float *v, const float *grad, const d
 /* mean_add -- mean[i] += (x[i] - mean[i]) / (before + 1): the mean of before + 1 arrays, one at a
    time.   mean, x [count] */
 void mean_add(float *mean, const float *x, int before, size_t count);
+
+/* average_step -- average[i] += rate (x[i] - average[i]); where square_sum[0] is not finite, as in
+   adamw_step, nothing is changed.   average, x [count] */
+void average_step(float *average, const float *x, const double *square_sum, float rate,
+                  size_t count);
 
 #ifdef __cplusplus
 }

@@ -529,6 +529,23 @@ static void test_mean_add(void)
     near_floats("mean", mean, want, N);
 }
 
+/* The running average of arrays, but for one of a gradient that was not finite. */
+static void test_average_step(void)
+{
+    enum { N = 1003, STEPS = 4, BROKEN = 2 };
+    const float rate = 0.3f, *x;
+    const double sums[] = {1, 0, NAN, 2};
+    float *average = lot_alloc(sizeof *average * N);
+    double *sum = lot_alloc(sizeof *sum), *want = lot_malloc(sizeof *want * N);
+    for (int i = 0; i < STEPS; i++) {
+        device_put(sum, &sums[i], sizeof *sum);
+        average_step(average, random_floats(&x, N, 0, 1), sum, rate, N);
+        for (int j = 0; j < N && i != BROKEN; j++)
+            want[j] += (double)rate * (x[j] - want[j]);
+    }
+    near_floats("average", average, want, N);
+}
+
 static void run(const char *name, void (*test)(void))
 {
     case_begin(name);
@@ -563,6 +580,7 @@ int main(void)
     run("adafactor", test_adafactor);
     run("momentum in bf16", test_bf16_momentum);
     run("mean_add", test_mean_add);
+    run("average_step", test_average_step);
     device_close();
     return check_finish();
 }

@@ -25,7 +25,8 @@ static double comm_timeout_s = 600;
 static struct flag flags[] = {
     {FLAG_GROUP, .name = "what to evaluate"},
     {FLAG_LIST, 'c', "checkpoint", &checkpoints, "DIR",
-     "a run's directory (its newest checkpoint) or one step_N, as an operand is one too"},
+     "a run's directory (its newest checkpoint), one step_N, or the average in either,\n"
+     "as an operand is one too"},
     {FLAG_LIST, 'd', "dataset_path", &datasets, "DIR",
      "the directory that holds tokenizer_name-..., as for ttt-train; may be given again"},
     {FLAG_TEXT, 0, "tokenizer_name", &tokenizer_name, "NAME",

@@ -27,7 +27,7 @@ static struct sample_config choice = {.temperature = 0.8, .top_p = 0.95, .repeti
 
 static struct flag flags[] = {
     {FLAG_TEXT, 'c', "checkpoint", &checkpoint, "DIR",
-     "a run's directory (its newest checkpoint) or one step_N; needed"},
+     "a run's directory (its newest checkpoint), one step_N, or the average in either; needed"},
     {FLAG_TEXT, 't', "tokenizer", &tokenizer_path, "MODEL",
      "the SentencePiece BPE model file of the training data; needed"},
     {FLAG_GROUP, .name = "what to go on from"},

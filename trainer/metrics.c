@@ -44,17 +44,7 @@ static int cut(const char *path, int64_t step)
     if (map_open(&m, path))
         return -1;
     size_t keep = bytes_to_keep(&m, step);
-    struct writer w;
-    int status = 0;
-    if (keep < m.bytes) {
-        status = writer_open(&w, path);
-        if (!status && writer_put(&w, m.data, keep)) {
-            writer_abandon(&w);
-            status = -1;
-        }
-        if (!status)
-            status = writer_commit(&w);
-    }
+    int status = keep < m.bytes ? file_write(path, m.data, keep) : 0;
     map_close(&m);
     return status;
 }
@@ -138,10 +128,21 @@ static int follow(struct metrics *m, const struct metrics_step *s)
                : 0;
 }
 
+static void put_skipped(struct metrics *m, const struct metrics_step *s)
+{
+    char deviations[32] = "null";
+    if (isfinite(s->deviations))
+        snprintf(deviations, sizeof deviations, "%.9g", s->deviations);
+    fprintf(m->line, "{\"step\": %" PRId64 ", \"skipped\": true", s->step);
+    if (s->deviations > 0)
+        fprintf(m->line, ", \"spike\": %.9g, \"deviations\": %s", s->spike, deviations);
+    fprintf(m->line, "}\n");
+}
+
 int metrics_put(struct metrics *m, const struct metrics_step *s)
 {
     if (s->skipped)
-        fprintf(m->line, "{\"step\": %" PRId64 ", \"skipped\": true}\n", s->step);
+        put_skipped(m, s);
     else
         fprintf(m->line,
                 "{\"step\": %" PRId64
@@ -149,6 +150,38 @@ int metrics_put(struct metrics *m, const struct metrics_step *s)
                 "\"tokens_per_s\": %.1f, \"elapsed_s\": %.3f}\n",
                 s->step, s->loss, s->grad_norm, s->learning_rate, s->tokens_per_s, s->elapsed_s);
     return flush(m) || follow(m, s) ? -1 : 0;
+}
+
+/* Numbers of the embedding, each layer and the rest, as a member of the line and as scalars. */
+static int put_units(struct metrics *m, int64_t step, const char *name, const double *x, int count,
+                     int layers)
+{
+    int status = 0;
+    fprintf(m->line, ", \"%s\": [", name);
+    for (int i = 0; i < count; i++)
+        fprintf(m->line, "%s%.9g", i ? ", " : "", x[i]);
+    fprintf(m->line, "]");
+    for (int i = 0; i < count && !status; i++) {
+        char tag[48];
+        if (i == 0 || i > layers)
+            snprintf(tag, sizeof tag, "%s/%s", name, i ? "rest" : "embedding");
+        else
+            snprintf(tag, sizeof tag, "%s/layer_%03d", name, i - 1);
+        status = events_put(&m->events, step, tag, x[i]);
+    }
+    return status;
+}
+
+int metrics_put_norms(struct metrics *m, int64_t step, const double *weights,
+                      const double *activations, int layers)
+{
+    fprintf(m->line, "{\"step\": %" PRId64, step);
+    int status = put_units(m, step, "weights", weights, layers + 2, layers) ||
+                         put_units(m, step, "activations", activations, layers + 1, layers)
+                     ? -1
+                     : 0;
+    fprintf(m->line, "}\n");
+    return flush(m) || status ? -1 : 0;
 }
 
 /* One layer's curves [4][points] as a line, and as a picture. */

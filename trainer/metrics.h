@@ -5,7 +5,13 @@
                                             four curves of docs/model.md over them
      {"step", "val_loss", "val_tokens"}     where the validation data was read
 
+     {"step", "weights", "activations"}     with --norms_every: of the embedding, of each layer and,
+                                            of weights, of the rest the norm; of activations the
+                                            root mean square of what leaves each
+
      {"step", "skipped": true}              an update left out: its numbers were not finite
+     {"step", "skipped": true, "spike", "deviations"}    or its loss stood out so far; null: beyond
+                                            all measure, after equal losses
 
    Floats have nine digits, which restore a float. A line is written whole or not at all. What it
    tells goes on to TensorBoard's event files and to a collector's text file where they are asked
@@ -47,10 +53,14 @@ struct metrics_step {
     int64_t step;
     float loss, grad_norm, learning_rate; /* as the reference logs them */
     double tokens_per_s, elapsed_s;
-    bool skipped; /* the update was left out; then only step counts */
+    bool skipped;            /* the update was left out; then only step counts, or also */
+    float spike, deviations; /* the loss, where it was left out for that; else both 0 */
 };
 
 must_check int metrics_put(struct metrics *m, const struct metrics_step *s);
+/* weights [layers + 2], activations [layers + 1]. */
+must_check int metrics_put_norms(struct metrics *m, int64_t step, const double *weights,
+                                 const double *activations, int layers);
 /* curves [layers][4][points]; x of point i is mini_batch * (i + 1). */
 must_check int metrics_put_stats(struct metrics *m, int64_t step, const double *curves, int layers,
                                  int points, int mini_batch);

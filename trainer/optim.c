@@ -65,6 +65,9 @@ int optim_check(const struct optim_config *o)
     if (o->accumulate_gradient_steps < 1 || o->accumulate_gradient_steps > 1 << 20)
         return fail("--optimizer.accumulate_gradient_steps is %lld: expected 1 or more",
                     (long long)o->accumulate_gradient_steps);
+    if (!(o->ema_decay >= 0 && o->ema_decay < 1))
+        return fail("--ema_decay is %g: expected at least 0, which is no average, and below 1",
+                    o->ema_decay);
     return is_palm(o) ? check_palm(&o->palm) : check_adamw(&o->adamw);
 }
 
@@ -127,25 +130,38 @@ static size_t mean_bytes(const struct optim_config *c, const struct params *p)
     return c->accumulate_gradient_steps > 1 ? sizeof *p->mean * p->floats : 0;
 }
 
+static size_t average_bytes(const struct optim_config *c, const struct params *p)
+{
+    return c->ema_decay > 0 ? sizeof *p->average * p->floats : 0;
+}
+
+int optim_arrays(const struct optim_config *o)
+{
+    return 2 + (o->accumulate_gradient_steps > 1) + (o->ema_decay > 0);
+}
+
 void optim_plan(struct plan *plan, const struct optim_config *config, const struct params *p)
 {
     plan_add(plan, "mean gradient", mean_bytes(config, p));
+    plan_add(plan, "running average", average_bytes(config, p));
 }
 
 int optim_open(struct optim *o, const struct optim_config *config, struct params *p)
 {
-    size_t bytes = mean_bytes(config, p);
+    size_t bytes = mean_bytes(config, p), average = average_bytes(config, p);
     *o = (struct optim){.config = *config};
     o->sums = device_alloc((SUM_PARAMS + (size_t)p->count) * sizeof *o->sums);
     o->host = calloc((size_t)p->count, sizeof *o->host);
     o->found = device_host_alloc(sizeof *o->found);
     if (bytes && !p->mean)
         p->mean = device_alloc(bytes);
-    if (o->sums && o->host && o->found && (p->mean || !bytes))
+    if (average && !p->average)
+        p->average = device_alloc(average);
+    if (o->sums && o->host && o->found && (p->mean || !bytes) && (p->average || !average))
         return 0;
     optim_close(o);
     return fail("the optimiser needs %.0f MiB on the device, which it does not have",
-                (double)bytes / (1 << 20));
+                (double)(bytes + average) / (1 << 20));
 }
 
 void optim_close(struct optim *o)
@@ -194,9 +210,8 @@ static void add_over_ranks(double *sums, size_t count)
     comm_wait(comm_all_reduce(sums, count, COMM_F64, COMM_MP));
 }
 
-/* Square sums of all parameters, one by one. adafactor_step divides by the floats it is given,
-   which on a mesh are not all that the sum is over: scaled to make up for that. */
-static void param_sums(struct optim *o, const struct params *p)
+/* Square sums of all parameters, one by one, over all ranks that hold of them. */
+static void sum_params(struct optim *o, const struct params *p)
 {
     double *sums = o->sums + SUM_PARAMS;
     for (int i = 0; i < p->count; i++)
@@ -204,9 +219,25 @@ static void param_sums(struct optim *o, const struct params *p)
             square_sum(sums + i, p->master + p->list[i].offset, p->list[i].held);
         else
             device_zero(sums + i, sizeof *sums);
+    if (!is_alone(p))
+        add_over_ranks(sums, (size_t)p->count);
+}
+
+const double *optim_weight_sums(struct optim *o, const struct params *p)
+{
+    sum_params(o, p);
+    device_get(o->host, o->sums + SUM_PARAMS, sizeof *o->host * (size_t)p->count);
+    return o->host;
+}
+
+/* adafactor_step divides by the floats it is given, which on a mesh are not all that the sum is
+   over: scaled to make up for that. */
+static void sum_params_scaled(struct optim *o, const struct params *p)
+{
+    double *sums = o->sums + SUM_PARAMS;
+    sum_params(o, p);
     if (is_alone(p))
         return;
-    add_over_ranks(sums, (size_t)p->count);
     device_get(o->host, sums, sizeof *sums * (size_t)p->count);
     for (int i = 0; i < p->count; i++)
         o->host[i] *= (double)p->list[i].held / (double)p->list[i].whole;
@@ -229,7 +260,7 @@ static void step_adafactor(struct optim *o, struct params *p, const float *grad,
         .clip = (float)(palm ? c->palm.clip_gradient : c->adamw.clip_gradient),
         .bf16_momentum = palm ? c->palm.bf16_momentum : c->adamw.bf16_momentum,
     };
-    param_sums(o, p);
+    sum_params_scaled(o, p);
     for (int i = 0; i < p->count; i++) {
         size_t at = p->list[i].offset, count = p->list[i].held;
         if (count)
@@ -246,6 +277,11 @@ static void update(struct optim *o, struct params *p, const float *grad, const d
     else
         step_adamw(o, p, grad, sum, updates);
     params_refresh(p);
+    if (!p->average)
+        return;
+    double decay = ((double)updates + 1) / ((double)updates + 10);
+    decay = decay < o->config.ema_decay ? decay : o->config.ema_decay;
+    average_step(p->average, p->master, sum, (float)(1 - decay), p->floats);
 }
 
 /* The square sum of a gradient over all parameters, wherever they are. */

@@ -4,7 +4,11 @@
              half a cosine. With multiply_by_parameter_scale: Adafactor on the same schedule.
      palm    clip; Adafactor; decay (weight_decay / 1e-4) lr^2; lr: (lr / 0.01) / sqrt(updates), at
              least lr_warmup_steps under the root.
-   accumulate_gradient_steps N lets N steps' gradients make one update, of their mean. */
+   accumulate_gradient_steps N lets N steps' gradients make one update, of their mean.
+
+   Beside them, where ema_decay is set, a running average of the parameters: after update u, counted
+   from 0, average += (1 - d) (parameters - average) with d = min(ema_decay, (1 + u) / (10 + u)), so
+   that the start values are soon forgotten. */
 #ifndef OPTIM_H
 #define OPTIM_H
 
@@ -30,6 +34,7 @@ struct optim_palm {
 struct optim_config {
     const char *type; /* "adamw" or "palm": which of the two counts */
     int64_t accumulate_gradient_steps;
+    double ema_decay; /* 0: no average */
     struct optim_adamw adamw;
     struct optim_palm palm;
 };
@@ -109,10 +114,15 @@ struct optim {
     double *found; /* on the host, owned: the first of sums */
 };
 
+/* How many arrays of parameters' shape a checkpoint holds beside the parameters: both moments, the
+   mean, the average. */
+int optim_arrays(const struct optim_config *o);
+
 /* Add to a plan what optim_open will take. */
 void optim_plan(struct plan *plan, const struct optim_config *config, const struct params *p);
 
-/* p is allocated for training; where gradients are accumulated it gets its mean. -1 with why(). */
+/* p is allocated for training; where gradients are accumulated it gets its mean, and its average
+   where that is wanted. -1 with why(). */
 must_check int optim_open(struct optim *o, const struct optim_config *config, struct params *p);
 void optim_close(struct optim *o); /* harmless when closed */
 
@@ -122,9 +132,13 @@ void optim_measure(struct optim *o, const struct params *p);
 double optim_norm(const struct optim *o);
 double optim_grad_norm(struct optim *o, const struct params *p);
 
+/* The square sum of each parameter over all ranks that hold of it, [p->count] on the host until the
+   optimiser is next used. Waits. */
+const double *optim_weight_sums(struct optim *o, const struct params *p);
+
 /* Queue what follows a step's gradient, which has been measured: clip, moments, parameters, working
-   copies; or, inside an accumulation, its share of the mean alone. steps: how many were done
-   before. Where the gradient is not finite nothing is changed (but the mean). */
+   copies, average; or, inside an accumulation, its share of the mean alone. steps: how many were
+   done before. Where the gradient is not finite nothing is changed (but the mean). */
 void optim_step(struct optim *o, struct params *p, int64_t steps);
 
 #endif

@@ -27,6 +27,7 @@ static struct options o = {
     .micro_text = "0",
     .recompute_blocks = "auto",
     .total_steps = 100,
+    .spike_window = 128,
     .accum_steps = 1,
     .eval_batches = 0,
     .tensorboard = true,
@@ -101,6 +102,18 @@ static struct flag table[] = {
     {FLAG_INT, .name = "skip_nonfinite", .value = &o.skip_nonfinite, .operand = "N",
      .help = "leave out up to N updates in a row whose loss or gradient is not a number;\n"
              "0: stop at the first"},
+    {FLAG_NUMBER, .name = "skip_spikes", .value = &o.skip_spikes, .operand = "Z",
+     .help = "leave out updates whose loss lies more than Z standard deviations above the mean\n"
+             "of --spike_window losses before it, such as 6; 0: none"},
+    {FLAG_INT, .name = "spike_window", .value = &o.spike_window, .operand = "STEPS",
+     .help = "with --skip_spikes: how many losses, of steps that were none; before so many\n"
+             "are known nothing is left out"},
+    {FLAG_INT, .name = "norms_every", .value = &o.norms_every, .operand = "STEPS",
+     .help = "every so many steps tell of each layer the norm of its weights and the root mean\n"
+             "square of what leaves it, in metrics.jsonl and TensorBoard; 0: never"},
+    {FLAG_NUMBER, .name = "ema_decay", .value = &o.optim.ema_decay, .operand = "X",
+     .help = "keep a running average of the parameters, such as 0.999 of it and the rest of\n"
+             "them after each update; each checkpoint has it as step_N/average; 0: none"},
     OPTIM_FLAGS(o.optim),
 
     {FLAG_GROUP, .name = "validation"},
@@ -410,6 +423,10 @@ static void resolve(int rank, int ranks)
     within("threads", o.threads, 0, 4096);
     within("recompute_every", o.recompute_every, 0, 1 << 20);
     within("skip_nonfinite", o.skip_nonfinite, 0, 1 << 20);
+    within("spike_window", o.spike_window, 2, 1 << 20);
+    within("norms_every", o.norms_every, 0, INT64_MAX);
+    if (!(o.skip_spikes >= 0))
+        misuse("--skip_spikes=%g: expected a number of deviations, or 0", o.skip_spikes);
     resolve_batch();
     resolve_step();
     if (order_rule_find(&o.order_rule, o.order) || optim_check(&o.optim))
@@ -418,6 +435,9 @@ static void resolve(int rank, int ranks)
         misuse(
             "--skip_nonfinite: a mean that --optimizer.accumulate_gradient_steps has begun cannot "
             "do without a step; accumulate by --accum_steps");
+    if (o.skip_spikes > 0 && o.optim.accumulate_gradient_steps > 1)
+        misuse("--skip_spikes: as --skip_nonfinite, not within "
+               "--optimizer.accumulate_gradient_steps; accumulate by --accum_steps");
     if (o.plan)
         return;
     if (!*o.dataset_path)

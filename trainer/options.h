@@ -26,6 +26,8 @@ struct options {
     int64_t recompute_every;      /* mini-batches, 0: choose */
     const char *recompute_blocks; /* auto, on, off */
     int64_t skip_nonfinite;
+    double skip_spikes; /* deviations; 0: none is skipped */
+    int64_t spike_window, norms_every;
     int64_t seed;
     bool eval_mode;
     int64_t eval_every, eval_batches, eval_tokens;

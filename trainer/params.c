@@ -297,6 +297,7 @@ void params_close(struct params *p)
     device_free(p->m);
     device_free(p->v);
     device_free(p->mean);
+    device_free(p->average);
     device_free(p->work);
     free(p->list);
     free(p->unit);

@@ -67,9 +67,10 @@ struct params {
     size_t total;        /* parameters of the whole model */
     size_t floats;       /* in each array, with the spaces */
     size_t work_reals;   /* working copies; 0 where real is float */
-    float *master;       /* [floats] on the device, owned, as are the next five */
+    float *master;       /* [floats] on the device, owned, as are the next six */
     float *grad, *m, *v; /* [floats]; NULL unless training */
     float *mean;         /* [floats], of gradients not yet applied; optim.h allocates it, or NULL */
+    float *average;      /* [floats], running, of the masters; optim.h allocates it, or NULL */
     real *work;          /* [work_reals], or NULL where real is float */
     bool on_host;        /* a snapshot: the arrays are plain memory of the host */
 };

@@ -244,6 +244,9 @@ OP(adafactor_step,
    (param, m, v, grad, sum, param_sum, count, a), 0, 7.0 * F * count)
 OP(mean_add, (float *mean, const float *x, int before, size_t count), (mean, x, before, count),
    0, 3.0 * F * count)
+OP(average_step,
+   (float *average, const float *x, const double *sum, float rate, size_t count),
+   (average, x, sum, rate, count), 0, 3.0 * F * count)
 
 /* ---- what else takes time on the device's queue ------------------------------------------- */
 

@@ -110,6 +110,20 @@ static int not_finite(struct run *r, struct metrics_step *m, const char *what, c
     return 0;
 }
 
+/* The step's loss stands out: its rows are passed over, and nothing is changed. */
+static int leave_out_spike(struct run *r, struct metrics_step *m, double loss, double deviations)
+{
+    r->step++;
+    *m = (struct metrics_step){.step = r->step,
+                               .skipped = true,
+                               .spike = (float)loss,
+                               .deviations = (float)deviations};
+    (void)fail("step %" PRId64 ": the loss %.4f is %.1f standard deviations above the mean of the "
+               "%d before it; its update is left out",
+               r->step, loss, deviations, r->spikes.window);
+    return 0;
+}
+
 /* Each rank has seen its rows, and of those its heads. */
 static int sum_curves(struct run *r)
 {
@@ -229,9 +243,11 @@ static void find_place(struct run *r, char place[NONFINITE_BYTES], float mult)
 }
 
 /* Forward, backward and update, from r->batch. The device leaves the update out where the loss or
-   the gradient is not finite, so that a rank alone queues all of it and waits once. */
+   the gradient is not finite, so that a rank alone queues all of it and waits once; where spikes
+   are looked for it waits for the loss as well. *spike: how far above others a loss lies whose
+   update is not to be made, or 0. */
 static int compute(struct run *r, float mult, struct score *score, double *norm, double *curves,
-                   char place[NONFINITE_BYTES])
+                   char place[NONFINITE_BYTES], double *spike)
 {
     bool queues = is_alone(r) && !curves;
     model_zero_grad(&r->model);
@@ -241,8 +257,19 @@ static int compute(struct run *r, float mult, struct score *score, double *norm,
     if (!queues && join_scores(r, score))
         return -1;
     *norm = NAN;
-    if (!queues && !isfinite((float)score->loss))
+    *spike = 0;
+    if (queues && r->spikes.loss && model_collect(&r->model, score))
+        return -1;
+    if ((!queues || r->spikes.loss) && !isfinite((float)score->loss)) {
+        if (queues)
+            find_place(r, place, mult);
         return 0;
+    }
+    double deviations;
+    if (spikes_judge(&r->spikes, (float)score->loss, &deviations)) {
+        *spike = deviations;
+        return 0;
+    }
     if (curves && sum_curves(r))
         return -1;
     profile_stage("update", -1);
@@ -265,6 +292,7 @@ int run_step(struct run *r, struct metrics_step *m)
     double began_s = now_s(), norm;
     int64_t step = r->step + 1;
     struct score score = {0};
+    double spike;
     char place[NONFINITE_BYTES] = "";
     double *curves = wants_curves(r) ? r->curves : NULL;
     if (curves) {
@@ -273,9 +301,12 @@ int run_step(struct run *r, struct metrics_step *m)
     }
     if (take_batch(r))
         return -1;
-    int given_up = compute(r, optim_ttt_lr_mult(&r->config, step), &score, &norm, curves, place);
+    int given_up =
+        compute(r, optim_ttt_lr_mult(&r->config, step), &score, &norm, curves, place, &spike);
     if (given_up)
         return given_up;
+    if (spike > 0)
+        return leave_out_spike(r, m, score.loss, spike);
     if (!isfinite((float)score.loss))
         return not_finite(r, m, "loss", first_place(r, place));
     if (!isfinite((float)norm))
@@ -375,10 +406,13 @@ int run_save_begin(struct run *r)
         .milestone = every && r->step % every == 0,
         .elapsed_s = now_s() - r->began_s,
         .config = r->config,
+        .spikes = spikes_to_json(&r->spikes),
         .flags = options_to_json(),
     };
-    if (!s.flags)
+    if (!s.flags || (r->spikes.loss && !s.spikes)) {
+        state_close(&s);
         return fail("out of memory");
+    }
     run_place_in_data(r, &s.data);
     r->saving = r->step;
     saver_begin(&r->saver, &s);

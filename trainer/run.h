@@ -13,6 +13,7 @@
 #include "resume.h"
 #include "rundir.h"
 #include "saver.h"
+#include "spikes.h"
 #include "team.h"
 
 #include <signal.h>
@@ -38,13 +39,14 @@ struct run {
     struct rundir dir;
     struct metrics metrics;
     struct saver saver;
-    double *curves; /* [layers][4][seq / mini_batch], owned; NULL when never asked for */
-    int64_t step;   /* done */
-    int skipped;    /* updates left out in a row, of steps that were not finite */
-    int64_t saved;  /* the step of the newest whole checkpoint, 0: none */
-    int64_t saving; /* the step of the one under way, 0: none */
-    bool written;   /* every rank's files of it were when a step last ended; of many ranks */
-    double began_s; /* now_s() when a run without interruption would have begun */
+    double *curves;       /* [layers][4][seq / mini_batch], owned; NULL when never asked for */
+    int64_t step;         /* done */
+    struct spikes spikes; /* losses that stand out; closed unless asked for */
+    int skipped;          /* updates left out in a row, of steps that were not finite */
+    int64_t saved;        /* the step of the newest whole checkpoint, 0: none */
+    int64_t saving;       /* the step of the one under way, 0: none */
+    bool written;         /* every rank's files of it were when a step last ended; of many ranks */
+    double began_s;       /* now_s() when a run without interruption would have begun */
 };
 
 /* What the flags mean: dataset, model, directory (unless only evaluating), checkpoint to begin
@@ -62,8 +64,9 @@ void run_place_in_data(const struct run *r, struct state_data *d);
 
 /* One update: r->step goes up by one, *m is its line for metrics.jsonl. Where loss or gradient is
    not finite nothing is changed: -1 with why(), or up to skip_nonfinite times in a row 0 with
-   m->skipped and why(). -1 too when the data are bad or the device broke. When *r->stop becomes
-   true the step is given up between two micro-batches: 1, and everything is as before it. */
+   m->skipped and why(); the same 0 where the loss is a spike. -1 too when the data are bad or the
+   device broke. When *r->stop becomes true the step is given up between two micro-batches: 1, and
+   everything is as before it. */
 must_check int run_step(struct run *r, struct metrics_step *m);
 
 /* The signal that the run is to stop by, or 0: with several ranks once all know of it. */

@@ -99,7 +99,7 @@ static bool plan_snapshot(const struct run *r, struct plan *plan, size_t free_by
     struct plan with = *plan;
     if (o->eval_mode || !o->save_in_background)
         return false;
-    saver_plan(&with, &r->params, o->optim.accumulate_gradient_steps > 1);
+    saver_plan(&with, &r->params, optim_arrays(&o->optim));
     if (plan_total(&with) > free_bytes)
         return false;
     *plan = with;

@@ -131,7 +131,12 @@ static int open_model(struct run *r)
         if (!r->curves)
             return fail("out of memory for the TTT statistics");
     }
-    return training ? optim_open(&r->optim, &o->optim, &r->params) : 0;
+    if (!training)
+        return 0;
+    return optim_open(&r->optim, &o->optim, &r->params) ||
+                   spikes_open(&r->spikes, o->skip_spikes, (int)o->spike_window)
+               ? -1
+               : 0;
 }
 
 /* Beside the plan: arrays begin at multiples of 256 bytes. */
@@ -174,21 +179,13 @@ static int write_text(const struct rundir *dir, const char *name,
 {
     char path[PATH_MAX], *text = NULL;
     size_t bytes = 0;
-    struct writer w;
     if (rundir_path(dir->path, name, path))
         return -1;
     FILE *to = open_memstream(&text, &bytes);
     if (!to)
         return fail("%s: out of memory", path);
     print(to, r);
-    int status = fclose(to) ? fail("%s: out of memory", path) : writer_open(&w, path);
-    if (!status) {
-        status = writer_put(&w, text, bytes);
-        if (status)
-            writer_abandon(&w);
-        else
-            status = writer_commit(&w);
-    }
+    int status = fclose(to) ? fail("%s: out of memory", path) : file_write(path, text, bytes);
     free(text);
     return status;
 }
@@ -246,11 +243,19 @@ static int reshuffle(struct run *r, const struct resume *from)
     return notes && run_is_first(r) ? state_note_reshuffles(from->step_dir, &r->order.log) : 0;
 }
 
+/* The running average of the parameters, where there is one, begins with them. */
+static void begin_average(struct params *p)
+{
+    if (p->average)
+        device_copy(p->average, p->master, sizeof *p->average * p->floats);
+}
+
 static int begin(struct run *r, const struct resume *from)
 {
     const struct options *o = r->options;
     if (!*from->step_dir) {
         params_init(&r->params, (uint64_t)o->seed, r->config.initializer_range);
+        begin_average(&r->params);
         return 0;
     }
     bool whole = from->whole && !o->eval_mode;
@@ -259,12 +264,18 @@ static int begin(struct run *r, const struct resume *from)
         struct state_data now;
         run_place_in_data(r, &now);
         if (resume_check_data(from, &now) || resume_check_optim(from) ||
-            state_load_all(&r->params, from->step_dir))
+            state_load_all(&r->params, from->step_dir) ||
+            (r->params.average && state_load_average(&r->params, from->step_dir)))
             return -1;
+        if (r->spikes.loss && from->state.spikes &&
+            spikes_from_json(&r->spikes, from->state.spikes))
+            return fail("%s/state.json: \"spikes\" are not losses", from->step_dir);
         order_replay(&r->order, &from->state.data.reshuffles);
         resume_tell_changes(from);
-    } else if (state_load_params(&r->params, from->step_dir)) {
-        return -1;
+    } else {
+        if (state_load_params(&r->params, from->step_dir))
+            return -1;
+        begin_average(&r->params);
     }
     if (o->is_rollback_reshuffle && !o->eval_mode && reshuffle(r, from))
         return -1;
@@ -332,6 +343,7 @@ void run_close(struct run *r)
     metrics_close(&r->metrics);
     rundir_close(&r->dir);
     free(r->curves);
+    spikes_close(&r->spikes);
     optim_close(&r->optim);
     model_close(&r->model);
     params_close(&r->params);

@@ -40,7 +40,7 @@ int run_save_prepare(struct run *r)
 {
     if (team_is_alone(r->team))
         return 0;
-    int status = run_is_first(r) ? state_begin_ranks(r->dir.path, r->step) : 0;
+    int status = run_is_first(r) ? state_begin_ranks(r->dir.path, r->step, r->params.average) : 0;
     return team_status(r->team, status);
 }
 

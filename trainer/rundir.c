@@ -21,6 +21,16 @@ int rundir_path(const char *run_dir, const char *name, char path[PATH_MAX])
     return 0;
 }
 
+static int remove_entry(const char *dir, int dir_fd, const char *name)
+{
+    char path[PATH_MAX];
+    if (!unlinkat(dir_fd, name, 0))
+        return 0;
+    if (errno != EISDIR || strcmp(name, STATE_AVERAGE))
+        return fail("%s/%s: %s", dir, name, strerror(errno));
+    return rundir_path(dir, name, path) || rundir_remove(path) ? -1 : 0;
+}
+
 int rundir_remove(const char *dir)
 {
     DIR *d = opendir(dir);
@@ -28,8 +38,8 @@ int rundir_remove(const char *dir)
         return errno == ENOENT ? 0 : fail("%s: %s", dir, strerror(errno));
     int status = 0;
     for (struct dirent *e; !status && (e = readdir(d));)
-        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(d), e->d_name, 0))
-            status = fail("%s/%s: %s", dir, e->d_name, strerror(errno));
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+            status = remove_entry(dir, dirfd(d), e->d_name);
     closedir(d);
     if (!status && rmdir(dir))
         status = fail("%s: %s", dir, strerror(errno));
@@ -145,14 +155,8 @@ int rundir_latest(const char *run_dir, int64_t *step)
 int rundir_point(const struct rundir *r, int64_t step)
 {
     char path[PATH_MAX], text[32];
-    struct writer w;
-    int n = snprintf(text, sizeof text, "step_%" PRId64 "\n", step);
-    if (rundir_path(r->path, "latest", path) || writer_open(&w, path))
-        return -1;
-    if (!writer_put(&w, text, (size_t)n))
-        return writer_commit(&w);
-    writer_abandon(&w);
-    return -1;
+    snprintf(text, sizeof text, "step_%" PRId64, step);
+    return rundir_path(r->path, "latest", path) || file_write_text(path, text) ? -1 : 0;
 }
 
 static int remove_rolling(const char *path, int64_t step, const char *rest, void *keep)

@@ -35,7 +35,8 @@ must_check int rundir_point(const struct rundir *r, int64_t step);
 /* Remove the checkpoints other than `step` that are no milestones. */
 must_check int rundir_sweep(const struct rundir *r, int64_t step);
 
-/* Remove a directory of plain files. A missing one is fine. */
+/* Remove a directory of plain files, and of such a directory called STATE_AVERAGE (state.h). A
+   missing one is fine. */
 must_check int rundir_remove(const char *dir);
 
 #endif

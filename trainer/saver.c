@@ -7,17 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The arrays of a checkpoint: masters, both moments, and where gradients are gathered their mean.
- */
-static size_t snapshot_bytes(const struct params *p, bool has_mean)
+static size_t snapshot_bytes(const struct params *p, int arrays)
 {
-    return (has_mean ? 4 : 3) * p->floats * sizeof(float);
+    return (size_t)(1 + arrays) * p->floats * sizeof(float);
 }
 
-void saver_plan(struct plan *plan, const struct params *p, bool has_mean)
+void saver_plan(struct plan *plan, const struct params *p, int arrays)
 {
     if (!device_is_host())
-        plan_add_host(plan, "snapshot for checkpoints", snapshot_bytes(p, has_mean));
+        plan_add_host(plan, "snapshot for checkpoints", snapshot_bytes(p, arrays));
 }
 
 int saver_open(struct saver *s, bool in_background, const struct params *p,
@@ -30,7 +28,7 @@ int saver_open(struct saver *s, bool in_background, const struct params *p,
     s->source.on_host = true;
     if (device_is_host())
         return 0;
-    size_t bytes = snapshot_bytes(p, p->mean);
+    size_t bytes = snapshot_bytes(p, 2 + (p->mean != NULL) + (p->average != NULL));
     float *arrays = malloc(bytes);
     if (!arrays)
         return fail("out of memory: a snapshot for checkpoints takes %zu MiB; "
@@ -41,6 +39,7 @@ int saver_open(struct saver *s, bool in_background, const struct params *p,
     s->source.m = arrays + p->floats;
     s->source.v = arrays + 2 * p->floats;
     s->source.mean = p->mean ? arrays + 3 * p->floats : NULL;
+    s->source.average = p->average ? arrays + (p->mean ? 4 : 3) * p->floats : NULL;
     s->source.grad = NULL;
     s->source.work = NULL;
     return 0;
@@ -65,6 +64,8 @@ static void take_snapshot(struct saver *s)
     device_get(s->source.v, from->v, bytes);
     if (from->mean)
         device_get(s->source.mean, from->mean, bytes);
+    if (from->average)
+        device_get(s->source.average, from->average, bytes);
 }
 
 static void write_checkpoint(struct saver *s, const struct params *p)

@@ -33,9 +33,9 @@ struct saver {
     struct state_files files; /* of many ranks, those that this one has written */
 };
 
-/* Add to a plan what saver_open will take for a snapshot, if it takes one; has_mean: p will have
-   one. */
-void saver_plan(struct plan *plan, const struct params *p, bool has_mean);
+/* Add to a plan what saver_open will take for a snapshot, if it takes one: the parameters, and
+   `arrays` more (optim.h). */
+void saver_plan(struct plan *plan, const struct params *p, int arrays);
 
 /* p is allocated for training. -1 with why() when there is no memory for the snapshot; it is not
    touched, and so takes no memory, before the first checkpoint. */

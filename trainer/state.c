@@ -1,8 +1,10 @@
 /* state.c -- a checkpoint: one directory that holds everything a run needs to go on. */
 #include "state.h"
 #include "arrays.h"
+#include "device.h"
 #include "file.h"
 #include "pieces.h"
+#include "report.h"
 #include "rundir.h"
 #include "version.h"
 
@@ -50,54 +52,86 @@ static json_t *to_json(const struct state *s)
         json_decref(data);
         data = json_null();
     }
-    return json_pack("{s:i, s:s, s:I, s:b, s:f, s:o, s:o, s:O}", "format", (int)FORMAT, "version",
-                     version_text(), "step", (json_int_t)s->step, "milestone", (int)s->milestone,
-                     "elapsed_s", s->elapsed_s, "data", data, "config", config_to_json(&s->config),
-                     "flags", s->flags);
+    return json_pack("{s:i, s:s, s:I, s:b, s:f, s:o, s:o, s:O, s:O*}", "format", (int)FORMAT,
+                     "version", version_text(), "step", (json_int_t)s->step, "milestone",
+                     (int)s->milestone, "elapsed_s", s->elapsed_s, "data", data, "config",
+                     config_to_json(&s->config), "flags", s->flags, "spikes", s->spikes);
 }
 
 static int write_json(const char *path, const json_t *root)
 {
-    struct writer w;
     char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     if (!text)
         return fail("%s: out of memory", path);
-    int status = writer_open(&w, path);
-    if (!status) {
-        status = writer_put(&w, text, strlen(text)) || writer_put(&w, "\n", 1);
-        if (status)
-            writer_abandon(&w);
-        else
-            status = writer_commit(&w);
-    }
+    int status = file_write_text(path, text);
     free(text);
-    return status ? -1 : 0;
+    return status;
+}
+
+/* state.json of a directory, of many ranks or of none; the reference to `files` is taken over. */
+static int put_state(const struct state *s, const char *dir, json_t *files, int ranks)
+{
+    char path[PATH_MAX];
+    json_t *root = to_json(s);
+    int status = rundir_path(dir, STATE, path);
+    if (!status && (!root || json_object_set(root, "files", files) ||
+                    (ranks && json_object_set_new(root, "ranks", json_integer(ranks)))))
+        status = fail("%s: out of memory", path);
+    if (!status)
+        status = write_json(path, root);
+    json_decref(root);
+    json_decref(files);
+    return status;
+}
+
+/* Write one file of arrays, and add it to `files`. */
+static int put_arrays(json_t *files, const char *dir, const char *name, const struct params *p,
+                      const struct arrays_family *family, int families)
+{
+    char path[PATH_MAX];
+    struct xxh3 digest;
+    if (rundir_path(dir, name, path) || arrays_save(path, p, family, families, &digest))
+        return -1;
+    return json_object_set_new(files, name, file_to_json(path, &digest))
+               ? fail("%s: out of memory", path)
+               : 0;
+}
+
+/* The running average is a checkpoint of parameters alone inside of the other. */
+static int average_dir(const char *dir, char path[PATH_MAX], bool make)
+{
+    if (rundir_path(dir, STATE_AVERAGE, path))
+        return -1;
+    return make && mkdir(path, 0777) ? fail("%s: %s", path, strerror(errno)) : 0;
+}
+
+static int fill_average(const struct state *s, const struct params *p, const char *dir)
+{
+    char path[PATH_MAX];
+    const struct arrays_family averages = {"", p->average};
+    if (average_dir(dir, path, true))
+        return -1;
+    json_t *files = json_object();
+    if (!put_arrays(files, path, PARAMS, p, &averages, 1))
+        return put_state(s, path, files, 0);
+    json_decref(files);
+    return -1;
 }
 
 /* Fill a directory; its name is not yet the checkpoint's. */
 static int fill(const struct state *s, const struct params *p, const char *dir)
 {
-    char params_path[PATH_MAX], moments_path[PATH_MAX], state_path[PATH_MAX];
-    if (rundir_path(dir, PARAMS, params_path) || rundir_path(dir, MOMENTS, moments_path) ||
-        rundir_path(dir, STATE, state_path))
-        return -1;
-    if (mkdir(dir, 0777))
-        return fail("%s: %s", dir, strerror(errno));
     const struct arrays_family masters = {"", p->master};
     const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}, {"mean/", p->mean}};
-    struct xxh3 params_digest, moments_digest;
-    if (arrays_save(params_path, p, &masters, 1, &params_digest) ||
-        (p->m && arrays_save(moments_path, p, moments, p->mean ? 3 : 2, &moments_digest)))
-        return -1;
-    json_t *root = to_json(s);
-    json_t *of_moments = p->m ? file_to_json(moments_path, &moments_digest) : NULL;
-    json_t *files = json_pack("{s:o, s:o*}", PARAMS, file_to_json(params_path, &params_digest),
-                              MOMENTS, of_moments);
-    int status = root && !json_object_set_new(root, "files", files)
-                     ? write_json(state_path, root)
-                     : fail("%s: out of memory", state_path);
-    json_decref(root);
-    return status;
+    if (mkdir(dir, 0777))
+        return fail("%s: %s", dir, strerror(errno));
+    json_t *files = json_object();
+    if (!put_arrays(files, dir, PARAMS, p, &masters, 1) &&
+        (!p->m || !put_arrays(files, dir, MOMENTS, p, moments, p->mean ? 3 : 2)) &&
+        (!p->average || !fill_average(s, p, dir)))
+        return put_state(s, dir, files, 0);
+    json_decref(files);
+    return -1;
 }
 
 /* Give the whole directory its name, in place of an older one if there is one. */
@@ -138,12 +172,14 @@ static int part_dir(char path[PATH_MAX], const char *run_dir, int64_t step)
     return rundir_path(run_dir, name, path);
 }
 
-int state_begin_ranks(const char *run_dir, int64_t step)
+int state_begin_ranks(const char *run_dir, int64_t step, bool has_average)
 {
-    char part[PATH_MAX];
+    char part[PATH_MAX], average[PATH_MAX];
     if (part_dir(part, run_dir, step) || rundir_remove(part))
         return -1;
-    return mkdir(part, 0777) ? fail("%s: %s", part, strerror(errno)) : 0;
+    if (mkdir(part, 0777))
+        return fail("%s: %s", part, strerror(errno));
+    return has_average ? average_dir(part, average, true) : 0;
 }
 
 static int save_file(struct state_file *file, const char *dir, const char *whole,
@@ -163,40 +199,48 @@ static int save_file(struct state_file *file, const char *dir, const char *whole
 int state_save_rank(struct state_files *files, const struct params *p, const char *run_dir,
                     int64_t step)
 {
-    char part[PATH_MAX];
-    const struct arrays_family masters = {"", p->master};
+    char part[PATH_MAX], average[PATH_MAX];
+    const struct arrays_family masters = {"", p->master}, averages = {"", p->average};
     const struct arrays_family moments[] = {{"mu/", p->m}, {"nu/", p->v}, {"mean/", p->mean}};
-    return part_dir(part, run_dir, step) ||
-                   save_file(&files->params, part, PARAMS, p, &masters, 1) ||
-                   save_file(&files->moments, part, MOMENTS, p, moments, p->mean ? 3 : 2)
-               ? -1
-               : 0;
+    *files = (struct state_files){0};
+    if (part_dir(part, run_dir, step) || average_dir(part, average, false) ||
+        save_file(&files->params, part, PARAMS, p, &masters, 1) ||
+        save_file(&files->moments, part, MOMENTS, p, moments, p->mean ? 3 : 2))
+        return -1;
+    return p->average ? save_file(&files->average, average, PARAMS, p, &averages, 1) : 0;
+}
+
+/* Rank r's file under the name of its kind. */
+static void name_file(json_t *files, const char *whole, int r, int ranks,
+                      const struct state_file *of)
+{
+    char name[RANK_NAME_BYTES];
+    json_object_set_new(files, rank_name(name, whole, r, ranks),
+                        json_pack("{s:I, s:s}", "bytes", (json_int_t)of->bytes, "xxh3",
+                                  of->digest.hex));
 }
 
 int state_end_ranks(const struct state *s, const char *run_dir, const struct state_files *files,
                     int ranks)
 {
-    char part[PATH_MAX], path[PATH_MAX], json[PATH_MAX], name[RANK_NAME_BYTES];
-    json_t *root = to_json(s), *all = json_object();
+    char part[PATH_MAX], path[PATH_MAX], average[PATH_MAX], name[32];
+    json_t *all = json_object(), *averages = json_object();
     for (int r = 0; r < ranks; r++) {
-        const struct state_file *of[] = {&files[r].params, &files[r].moments};
-        for (int k = 0; k < 2; k++)
-            json_object_set_new(all, rank_name(name, k ? MOMENTS : PARAMS, r, ranks),
-                                json_pack("{s:I, s:s}", "bytes", (json_int_t)of[k]->bytes, "xxh3",
-                                          of[k]->digest.hex));
+        name_file(all, PARAMS, r, ranks, &files[r].params);
+        name_file(all, MOMENTS, r, ranks, &files[r].moments);
+        name_file(averages, PARAMS, r, ranks, &files[r].average);
     }
-    int status = !root || json_object_set_new(root, "ranks", json_integer(ranks)) ||
-                         json_object_set_new(root, "files", all)
-                     ? fail("%s: out of memory", run_dir)
-                     : 0;
     snprintf(name, sizeof name, "step_%" PRId64, s->step);
-    if (!status)
-        status = part_dir(part, run_dir, s->step) || rundir_path(part, STATE, json) ||
-                         rundir_path(run_dir, name, path) || write_json(json, root) ||
-                         publish(part, path)
+    int status = part_dir(part, run_dir, s->step) || rundir_path(run_dir, name, path) ||
+                         average_dir(part, average, false)
                      ? -1
                      : 0;
-    json_decref(root);
+    if (!status && files->average.bytes)
+        status = put_state(s, average, json_incref(averages), ranks);
+    if (!status)
+        status = put_state(s, part, json_incref(all), ranks) || publish(part, path) ? -1 : 0;
+    json_decref(all);
+    json_decref(averages);
     return status;
 }
 
@@ -337,6 +381,7 @@ static int read_members(struct state *s, json_t *root, const char *step_dir)
     s->step = step;
     s->milestone = milestone;
     s->flags = json_incref(flags);
+    s->spikes = json_incref(json_object_get(root, "spikes"));
     if (config_load(&s->config, "125m") || config_from_json(&s->config, config, path))
         return -1;
     char name[RANK_NAME_BYTES];
@@ -384,6 +429,7 @@ int state_note_reshuffles(const char *step_dir, const struct order_log *log)
 
 void state_close(struct state *s)
 {
+    json_decref(s->spikes);
     json_decref(s->flags);
     *s = (struct state){0};
 }
@@ -457,9 +503,34 @@ int state_load_all(struct params *p, const char *step_dir)
     return state_load_params(p, step_dir) || load(p, step_dir, MOMENTS, moments, families) ? -1 : 0;
 }
 
+int state_load_average(struct params *p, const char *step_dir)
+{
+    char path[PATH_MAX];
+    const struct arrays_family averages = {"", p->average};
+    if (average_dir(step_dir, path, false))
+        return -1;
+    if (!access(path, F_OK))
+        return load(p, path, PARAMS, &averages, 1);
+    say("%s: has no running average: it begins with the parameters", step_dir);
+    device_copy(p->average, p->master, p->floats * sizeof *p->average);
+    return 0;
+}
+
+/* RUN/average: the directory of the run into `run`. */
+static bool is_average_of(char run[PATH_MAX], const char *path)
+{
+    size_t end = strlen(path), n = strlen(STATE_AVERAGE);
+    while (end && path[end - 1] == '/')
+        end--;
+    bool is = end > n && end < PATH_MAX && path[end - n - 1] == '/' &&
+              !memcmp(path + end - n, STATE_AVERAGE, n);
+    snprintf(run, PATH_MAX, "%.*s", is ? (int)(end - n - 1) : 0, path);
+    return is;
+}
+
 int state_find(char step_dir[PATH_MAX], const char *path)
 {
-    char json[PATH_MAX], name[32];
+    char json[PATH_MAX], name[32], run[PATH_MAX], newest[PATH_MAX];
     int64_t step;
     if (rundir_path(path, STATE, json))
         return -1;
@@ -467,6 +538,13 @@ int state_find(char step_dir[PATH_MAX], const char *path)
         if (snprintf(step_dir, PATH_MAX, "%s", path) >= PATH_MAX)
             return fail("%s: the path is too long", path);
         return 0;
+    }
+    if (is_average_of(run, path)) {
+        if (state_find(newest, run) || average_dir(newest, step_dir, false))
+            return -1;
+        return access(step_dir, F_OK)
+                   ? fail("%s: has no running average, which --ema_decay keeps", newest)
+                   : 0;
     }
     if (rundir_latest(path, &step))
         return -1;

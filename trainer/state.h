@@ -9,6 +9,9 @@
    from 00000 on, one of each a rank (pieces.h), and state.json tells "ranks": N. Any mesh reads
    what any other has written.
 
+   Where the run keeps a running average of its parameters, step_N/average is a checkpoint of those
+   alone, of the same kind.
+
    A converted one may lack the place in the data, and the moments with their file.
 
    The directory is written under another name, synced, and renamed when whole. The bytes of the
@@ -43,11 +46,15 @@ struct state {
     double elapsed_s;   /* the run took so far */
     struct state_data data;
     struct config config;
-    json_t *flags; /* {"name": "text"}, every flag as resolved; owned */
+    json_t *spikes; /* spikes.h, of a run that looks for them, or NULL; owned */
+    json_t *flags;  /* {"name": "text"}, every flag as resolved; owned */
 };
 
-/* Write RUN_DIR/step_N, with p's moments if it has them. One that is there already is replaced
-   once the new one is whole. On failure -1 with why(), and what was there before is untouched. */
+#define STATE_AVERAGE "average"
+
+/* Write RUN_DIR/step_N, with p's moments and average if it has them. One that is there already is
+   replaced once the new one is whole. On failure -1 with why(), and what was there before is
+   untouched. */
 must_check int state_save(const struct state *s, const struct params *p, const char *run_dir);
 
 /* The same by many ranks. Rank 0 makes an empty directory; then each rank fills in its files, which
@@ -58,9 +65,9 @@ struct state_file {
     struct xxh3 digest;
 };
 struct state_files {
-    struct state_file params, moments;
+    struct state_file params, moments, average; /* of the latter 0 bytes where there is none */
 };
-must_check int state_begin_ranks(const char *run_dir, int64_t step);
+must_check int state_begin_ranks(const char *run_dir, int64_t step, bool has_average);
 must_check int state_save_rank(struct state_files *files, const struct params *p,
                                const char *run_dir, int64_t step);
 must_check int state_end_ranks(const struct state *s, const char *run_dir,
@@ -80,7 +87,12 @@ must_check int state_note_reshuffles(const char *step_dir, const struct order_lo
 must_check int state_load_params(struct params *p, const char *step_dir);
 must_check int state_load_all(struct params *p, const char *step_dir);
 
-/* Turn a path people give into a step directory: one itself, or a run's directory with `latest`. */
+/* Fill p's average in the same way; where the checkpoint has none, from p's masters, and says so.
+ */
+must_check int state_load_average(struct params *p, const char *step_dir);
+
+/* Turn a path people give into a step directory: one itself, or a run's directory with `latest`;
+   that directory's "average" is the average of its newest checkpoint. */
 must_check int state_find(char step_dir[PATH_MAX], const char *path);
 
 #endif

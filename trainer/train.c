@@ -2,6 +2,7 @@
 #include "comm.h"
 #include "device.h"
 #include "live.h"
+#include "norms.h"
 #include "profile.h"
 #include "report.h"
 #include "run.h"
@@ -45,12 +46,12 @@ static void record(struct run *r, const struct metrics_step *m, struct live *lin
 {
     const struct options *o = r->options;
     const struct config *c = &r->config;
+    if (!run_is_first(r)) /* which speaks and writes for all */
+        return;
     if (m->skipped) {
         live_break(line);
         warn("%s", why());
     }
-    if (!run_is_first(r)) /* which writes for all */
-        return;
     int bad = metrics_put(&r->metrics, m);
     if (r->curves && !m->skipped && is_due(m->step, o->save_milestone_freq))
         bad |= metrics_put_stats(&r->metrics, m->step, r->curves, c->num_hidden_layers,
@@ -61,6 +62,21 @@ static void record(struct run *r, const struct metrics_step *m, struct live *lin
     if (bad) {
         live_break(line);
         warn("%s; training goes on without that line", why());
+        *status = 1;
+    }
+}
+
+static void tell_norms(struct run *r, struct live *line, int *status)
+{
+    int layers = r->config.num_hidden_layers;
+    double *weights = calloc(2 * (size_t)layers + 3, sizeof *weights);
+    int bad = weights ? norms_measure(r, weights, weights + layers + 2) : fail("out of memory");
+    if (!bad && run_is_first(r))
+        bad = metrics_put_norms(&r->metrics, r->step, weights, weights + layers + 2, layers);
+    free(weights);
+    if (bad) {
+        live_break(line);
+        warn("%s; training goes on without those norms", why());
         *status = 1;
     }
 }
@@ -183,6 +199,8 @@ static int train(struct run *r, double gflops)
         record(r, &m, &line, &status);
         if (r->step == first + 1 + PROFILED_STEPS)
             tell_profile(r, &line, &status);
+        if (is_due(r->step, o->norms_every) && !m.skipped)
+            tell_norms(r, &line, &status);
         bool last = r->step == o->total_steps;
         if (is_due(r->step, o->eval_every) || (o->eval_every && last))
             validate(r, &line, &status);

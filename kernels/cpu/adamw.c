@@ -69,3 +69,13 @@ void mean_add(float *mean, const float *x, int before, size_t count)
     for (size_t i = 0; i < count; i++)
         mean[i] += (x[i] - mean[i]) / parts;
 }
+
+void average_step(float *average, const float *x, const double *square_sum, float rate,
+                  size_t count)
+{
+    if (!isfinite(square_sum[0]))
+        return;
+#pragma omp parallel for simd schedule(static)
+    for (size_t i = 0; i < count; i++)
+        average[i] += rate * (x[i] - average[i]);
+}

@@ -108,3 +108,19 @@ void mean_add(float *mean, const float *x, int before, size_t count)
     LAUNCH(mean_add_each, blocks_for(count, THREADS), THREADS, 0, device_stream, mean, x,
            (float)before + 1, count);
 }
+
+static __global__ void average_step_each(float *average, const float *x, const double *square_sum,
+                                         float rate, size_t count)
+{
+    if (!isfinite(square_sum[0]))
+        return;
+    for (size_t i = grid_thread(); i < count; i += grid_threads())
+        average[i] += rate * (x[i] - average[i]);
+}
+
+void average_step(float *average, const float *x, const double *square_sum, float rate,
+                  size_t count)
+{
+    LAUNCH(average_step_each, blocks_for(count, THREADS), THREADS, 0, device_stream, average, x,
+           square_sum, rate, count);
+}
