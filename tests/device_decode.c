@@ -98,16 +98,16 @@ static double decode_rows(struct decode *d, const int32_t *ids, const float *who
 }
 
 /* Prompts of lengths a and b, read together as far as whole mini-batches go, then on to the end,
-   the longer sequence resting at times; and the first sequence once more from its start, while the
-   other stands where it was. */
+   the longer sequence resting at times. */
 static double read_prompts(struct decode *d, const int32_t *ids, const float *whole, int seq, int a,
                            int b)
 {
     const int32_t *text[BATCH] = {ids, ids + seq};
-    struct decode_prompt prompts[BATCH] = {{text[0], a}, {text[1], b}};
+    const struct decode_prompt prompts[BATCH] = {{text[0], a}, {text[1], b}};
     float *logits = malloc(sizeof *logits * BATCH * VOCAB);
     int at[BATCH] = {a, b};
     double worst = 0;
+    decode_begin(d);
     CHECK(decode_read(d, prompts, logits) == 0);
     for (int turn = 0; at[0] < seq || at[1] < seq; turn++) {
         int32_t now[BATCH];
@@ -122,14 +122,42 @@ static double read_prompts(struct decode *d, const int32_t *ids, const float *wh
         }
         CHECK(decode_step(d, now, logits) == 0);
     }
-    prompts[0].count = a;
-    prompts[1].count = 0;
-    logits[VOCAB] = 1234;
-    CHECK(decode_read(d, prompts, logits) == 0);
-    double here = compare_logits(logits, whole + (a - 1) * VOCAB);
-    CHECK(logits[VOCAB] == 1234 && d->position[0] == a && d->position[1] == seq);
     free(logits);
-    return here > worst ? here : worst;
+    return worst;
+}
+
+/* Both texts in portions, one sequence's now and then empty; of the longest no more than 16 or so
+   together, and so piece by piece. */
+static double read_portions(struct decode *d, const int32_t *ids, const float *whole, int seq)
+{
+    static const int portions[][BATCH] = {{5, 40}, {0, 1}, {30, 0}, {1, 16}, {34, 3}, {10, 20}};
+    float *logits = malloc(sizeof *logits * BATCH * VOCAB);
+    int at[BATCH] = {0}, most = d->read_tokens;
+    double worst = 0;
+    decode_begin(d);
+    d->read_tokens = 16;
+    for (size_t i = 0; i < sizeof portions / sizeof *portions; i++) {
+        struct decode_prompt prompts[BATCH];
+        for (int b = 0; b < BATCH; b++) {
+            prompts[b] = (struct decode_prompt){ids + b * seq + at[b], portions[i][b]};
+            at[b] += portions[i][b];
+            logits[b * VOCAB] = 1234;
+        }
+        CHECK(decode_read(d, prompts, logits) == 0);
+        for (int b = 0; b < BATCH; b++) {
+            CHECK(d->position[b] == at[b]);
+            if (!portions[i][b]) {
+                CHECK(logits[b * VOCAB] == 1234);
+                continue;
+            }
+            double here = compare_logits(logits + b * VOCAB, whole + (b * seq + at[b] - 1) * VOCAB);
+            worst = here > worst ? here : worst;
+        }
+    }
+    CHECK(at[0] == seq && at[1] == seq);
+    d->read_tokens = most;
+    free(logits);
+    return worst;
 }
 
 /* Tokens that the device chooses are those that the sampler chooses from its logits; the rule
@@ -215,6 +243,8 @@ static void test_kind(const struct kind *k)
         double error = read_prompts(&d, ids, whole, SEQ, pairs[i][0], pairs[i][1]);
         worst = error > worst ? error : worst;
     }
+    double error = read_portions(&d, ids, whole, SEQ);
+    worst = error > worst ? error : worst;
     if (decode_picks(&d) && k == kinds) /* whatever the block, the choice is the same */
         pick_rows(&d, ids, SEQ, 20);
     char note[64];

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { READ_TOKENS = 1 << 12 };
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 static bool is_alone(const struct decode *d)
@@ -67,7 +69,7 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
                 int64_t capacity)
 {
     int data_ranks = mesh_data_ranks(&p->mesh);
-    *d = (struct decode){.config = *c, .params = p, .batch = batch};
+    *d = (struct decode){.config = *c, .params = p, .batch = batch, .read_tokens = READ_TOKENS};
     assert(p->mesh.fsdp == 1);
     if (config_check(c, 0))
         return -1;
@@ -143,22 +145,12 @@ static void begin_layer(struct decode *d, int l, int first, const struct block_a
                 &d->config, s);
 }
 
-static void begin_sequences(struct decode *d, int first, int count)
-{
-    int from = first > d->first ? first - d->first : 0;
-    int end = first + count - d->first < d->own ? first + count - d->first : d->own;
-    for (int b = first; b < first + count; b++)
-        d->position[b] = 0;
-    if (from >= end)
-        return;
-    struct ttt_shape s = shape_of(d, end - from);
-    for (int l = 0; l < d->config.num_hidden_layers; l++)
-        begin_layer(d, l, from, NULL, &s);
-}
-
 void decode_begin(struct decode *d)
 {
-    begin_sequences(d, 0, d->batch);
+    struct ttt_shape s = shape_of(d, d->own);
+    memset(d->position, 0, sizeof *d->position * (size_t)d->batch);
+    for (int l = 0; l < d->config.num_hidden_layers; l++)
+        begin_layer(d, l, 0, NULL, &s);
 }
 
 /* ---- a token ------------------------------------------------------------------------------ */
@@ -346,23 +338,38 @@ void decode_logits(const struct decode *d, float *logits)
 
 /* ---- prompts ------------------------------------------------------------------------------ */
 
-enum { READ_TOKENS = 1 << 14 }; /* at once, of several prompts */
+/* How a prompt is read: one token at a time to the end of a mini-batch, then whole mini-batches
+   together, and the rest one at a time, of which there is some. */
+struct share {
+    int64_t lead, whole, rest;
+};
 
-/* The tokens of a prompt that are read together: whole mini-batches, but for its last tokens. */
-static int together(const struct decode *d, const struct decode_prompt *p)
+/* Tokens that can be read together: whole mini-batches of more tokens than a convolution's past. */
+static int64_t piece_of(const struct decode *d)
 {
-    int64_t piece = d->capacity ? 1 : d->config.mini_batch_size;
-    return p->count ? (int)((p->count - 1) / piece * piece) : 0;
+    int64_t mini_batch = d->config.mini_batch_size;
+    return d->capacity ? 1 : (CONV_WIDTH - 1 + mini_batch - 1) / mini_batch * mini_batch;
+}
+
+/* Attention reads together what a sequence begins with. */
+static struct share share_of(const struct decode *d, int b, int64_t count)
+{
+    int64_t piece = piece_of(d), into = d->position[b] % d->config.mini_batch_size;
+    int64_t lead = into && !d->capacity ? d->config.mini_batch_size - into : 0;
+    int64_t whole = count > lead ? (count - lead - 1) / piece * piece : 0;
+    if (whole == 0 || (d->capacity && d->position[b]))
+        return (struct share){0, 0, count};
+    return (struct share){lead, whole, count - lead - whole};
 }
 
 static int check_prompts(const struct decode *d, const struct decode_prompt *prompts)
 {
     for (int b = 0; b < d->batch; b++) {
-        if (d->capacity && prompts[b].count > d->capacity)
-            return fail("a prompt of %lld tokens is longer than the %d that attention was given "
+        if (d->capacity && d->position[b] + prompts[b].count > d->capacity)
+            return fail("a prompt of %lld tokens is more than the %lld that attention was given "
                         "memory for",
-                        (long long)prompts[b].count, d->capacity);
-        if (prompts[b].count < 0 || prompts[b].count > 1 << 28)
+                        (long long)prompts[b].count, (long long)d->capacity - d->position[b]);
+        if (prompts[b].count < 0)
             return fail("a prompt of %lld tokens cannot be read", (long long)prompts[b].count);
     }
     return 0;
@@ -372,69 +379,112 @@ static int check_prompts(const struct decode *d, const struct decode_prompt *pro
 struct reading {
     struct decode *d;
     int first;
+    bool goes_on; /* the one sequence, from what is remembered of it */
 };
+
+static void find_past(void *arg, int l, struct block_acts *a, const struct ttt_shape *s)
+{
+    const struct reading *r = arg;
+    const struct decode_memory *m = &r->d->memory[l];
+    size_t width = (size_t)r->d->config.hidden_size;
+    a->past =
+        r->goes_on && m->history ? m->history + (size_t)r->first * (CONV_WIDTH - 1) * width : NULL;
+    mixer_go_on(&a->mixer, r->goes_on ? &m->mixer : NULL, r->first, &r->d->config, s);
+}
 
 static void keep_block(void *arg, int l, const struct block_acts *a, const struct ttt_shape *s)
 {
-    struct reading *r = arg;
+    const struct reading *r = arg;
     begin_layer(r->d, l, r->first, a, s);
 }
 
-/* This rank's sequences first..first+batch-1, whose prompts [own] have `seq` tokens to be read
-   together. */
+/* `seq` tokens of each of this rank's sequences first..first+batch-1, from place `at` of their
+   prompts on. */
 static int read_group(struct decode *d, struct model *m, const struct decode_prompt *prompts,
-                      int first, int batch, int seq)
+                      int first, int batch, int64_t at, int seq)
 {
-    struct reading r = {d, first};
+    struct reading r = {d, first, d->position[d->first + first] > 0};
     int32_t *ids = malloc(sizeof *ids * (size_t)batch * (size_t)seq);
     if (!ids)
-        return fail("out of memory for a prompt of %d tokens", seq);
+        return fail("out of memory for %d tokens of a prompt", seq);
     for (int b = 0; b < batch; b++)
         for (int i = 0; i < seq; i++)
-            ids[(size_t)b * (size_t)seq + (size_t)i] = own_id(d, prompts[first + b].ids[i]);
-    int status = model_read(m, ids, batch, seq, keep_block, &r);
+            ids[(size_t)b * (size_t)seq + (size_t)i] = own_id(d, prompts[first + b].ids[at + i]);
+    int status = model_read(m, ids, batch, seq, &(struct model_reader){find_past, keep_block, &r});
     free(ids);
+    for (int b = first; b < first + batch; b++)
+        d->position[d->first + b] += seq;
     return status;
 }
 
-/* What the prompts have in whole mini-batches: of this rank's, neighbours of one length together.
- */
-static int read_together(struct decode *d, const struct decode_prompt *prompts)
+/* Tokens that are read at once of a prompt that has so many. */
+static int64_t most_at_once(const struct decode *d, int64_t whole)
+{
+    int64_t piece = piece_of(d), most = (d->read_tokens + piece - 1) / piece * piece;
+    return d->capacity || whole < most ? whole : most;
+}
+
+/* How many of this rank's sequences from `first` on begin with as many tokens to be read together,
+   and all of them at once. */
+static int alike(const struct decode *d, const struct share *shares, int first, int own, int most)
+{
+    int count = 1;
+    int64_t whole = shares[first].whole;
+    while (most_at_once(d, whole) == whole && count < most && first + count < own &&
+           shares[first + count].whole == whole && !d->position[d->first + first] &&
+           !d->position[d->first + first + count])
+        count++;
+    return count;
+}
+
+/* What this rank's prompts have in whole mini-batches. */
+static int read_whole(struct decode *d, const struct decode_prompt *prompts,
+                      const struct share *shares, int own)
 {
     struct model m;
-    int most = 0, status = 0, own = d->batch - d->first < d->own ? d->batch - d->first : d->own;
-    for (int b = 0; b < d->batch; b++)
-        if (prompts[b].count)
-            d->position[b] = together(d, &prompts[b]);
-    if (own < 1)
-        return 0;
-    prompts += d->first;
+    int64_t most = 0;
+    int status = 0;
     for (int b = 0; b < own; b++)
-        most = together(d, &prompts[b]) > most ? together(d, &prompts[b]) : most;
+        most = most_at_once(d, shares[b].whole) > most ? most_at_once(d, shares[b].whole) : most;
     if (!most)
         return 0;
-    int group = READ_TOKENS / most < 1 ? 1 : READ_TOKENS / most;
+    int group = d->read_tokens / most < 1 ? 1 : (int)(d->read_tokens / most);
     group = group < own ? group : own;
-    if (model_open_reader(&m, &d->config, d->params, group, most))
+    if (model_open_reader(&m, &d->config, d->params, group, (int)most))
         return -1;
-    for (int first = 0, count = 1; first < own && !status; first += count, count = 1) {
-        int seq = together(d, &prompts[first]);
-        while (count < group && first + count < own && together(d, &prompts[first + count]) == seq)
-            count++;
-        if (seq)
-            status = read_group(d, &m, prompts, first, count, seq);
+    for (int first = 0, count; first < own && !status; first += count) {
+        int64_t whole = shares[first].whole, at = 0;
+        count = alike(d, shares, first, own, group);
+        for (int64_t n; at < whole && !status; at += n) {
+            n = whole - at < most ? whole - at : most;
+            status = read_group(d, &m, prompts, first, count, shares[first].lead + at, (int)n);
+        }
     }
     model_close(&m);
     return status;
 }
 
-/* What is left of the prompts, one token at a time, so that all end with the same step. */
-static int read_rest(struct decode *d, const struct decode_prompt *prompts, bool head)
+/* Of every rank's sequences; each tells the others' places for itself. */
+static int read_together(struct decode *d, const struct decode_prompt *prompts,
+                         const struct share *shares)
+{
+    int own = d->batch - d->first < d->own ? d->batch - d->first : d->own;
+    int status = own > 0 ? read_whole(d, prompts + d->first, shares + d->first, own) : 0;
+    for (int b = 0; b < d->batch; b++)
+        if (b < d->first || b >= d->first + own)
+            d->position[b] += shares[b].whole;
+    return status;
+}
+
+/* What is read one token at a time, before whole mini-batches or after them, so that all end with
+   the same step. */
+static int read_singly(struct decode *d, const struct decode_prompt *prompts,
+                       const struct share *shares, bool lead, bool head)
 {
     int64_t steps = 0;
     for (int b = 0; b < d->batch; b++) {
-        int64_t rest = prompts[b].count - together(d, &prompts[b]);
-        steps = rest > steps ? rest : steps;
+        int64_t count = lead ? shares[b].lead : shares[b].rest;
+        steps = count > steps ? count : steps;
     }
     int32_t *now = malloc(sizeof *now * (size_t)d->batch);
     if (!now)
@@ -442,9 +492,9 @@ static int read_rest(struct decode *d, const struct decode_prompt *prompts, bool
     int status = 0;
     for (int64_t left = steps; left > 0 && !status; left--) {
         for (int b = 0; b < d->batch; b++) {
-            const struct decode_prompt *p = &prompts[b];
-            bool begun = left <= p->count - together(d, p);
-            now[b] = begun ? p->ids[p->count - left] : -1;
+            int64_t count = lead ? shares[b].lead : shares[b].rest;
+            int64_t end = lead ? count : prompts[b].count;
+            now[b] = left <= count ? prompts[b].ids[end - left] : -1;
         }
         status = step(d, now, head && left == 1 ? LOGITS : NOTHING);
     }
@@ -455,15 +505,22 @@ static int read_rest(struct decode *d, const struct decode_prompt *prompts, bool
 int decode_read(struct decode *d, const struct decode_prompt *prompts, float *logits)
 {
     size_t vocab = (size_t)d->config.vocab_size;
+    assert(d->batch > 0);
     if (check_prompts(d, prompts))
         return -1;
+    struct share *shares = calloc((size_t)d->batch, sizeof *shares);
+    if (!shares)
+        return fail("out of memory for %d prompts", d->batch);
     for (int b = 0; b < d->batch; b++)
-        if (prompts[b].count)
-            begin_sequences(d, b, 1);
-    if (read_together(d, prompts) || read_rest(d, prompts, logits) || (logits && gather_logits(d)))
-        return -1;
-    for (int b = 0; b < d->batch && logits; b++)
+        shares[b] = share_of(d, b, prompts[b].count);
+    int status =
+        read_singly(d, prompts, shares, true, false) || read_together(d, prompts, shares) ||
+                read_singly(d, prompts, shares, false, logits) || (logits && gather_logits(d))
+            ? -1
+            : 0;
+    free(shares);
+    for (int b = 0; b < d->batch && logits && !status; b++)
         if (prompts[b].count)
             take_logits(d, b, logits + (size_t)b * vocab);
-    return 0;
+    return status;
 }

@@ -24,6 +24,7 @@ struct decode {
     int batch, capacity;   /* capacity: tokens that attention remembers; 0 with TTT */
     int first, own;        /* of the batch, first..first+own-1 are this rank's; beyond it none is */
     int vocab;             /* ids whose logits are this rank's: all without mp */
+    int read_tokens;       /* that decode_read reads together, or somewhat more; READ_TOKENS */
     int64_t *position;     /* [batch] on the host, owned: tokens read since each began */
     int32_t *host;         /* [2][own] on the host, owned: ids, then places; -1 rests */
     int32_t *chosen;       /* [own] on the host, owned, as is draw */
@@ -56,17 +57,19 @@ void decode_close(struct decode *d); /* harmless when closed */
 /* Forget all sequences: the next token of each is its first. */
 void decode_begin(struct decode *d);
 
-/* A text to go on from, on the host: borrowed. */
+/* What a sequence reads, on the host: borrowed. */
 struct decode_prompt {
     const int32_t *ids;
     int64_t count;
 };
 
-/* Begin sequences with prompts [batch] of any lengths: sequence b forgets what it was and reads
-   prompts[b], or goes on as it is where count is 0. Whole mini-batches are read by the forward over
-   many tokens at once, the last 1 to mini_batch tokens one at a time. logits as decode_step's, of
-   the token after each prompt; rows of sequences without one are left alone. -1 with why() when
-   memory is short, a prompt outgrows what attention can remember, or the device broke. */
+/* Every sequence reads on, each its own of prompts [batch], of any lengths; where count is 0 it
+   rests. Whole mini-batches are read by the forward over many tokens at once, up to read_tokens, so
+   that memory is bounded whatever the length (attention: all, of a sequence that has just begun,
+   and else none); what comes before them and the last tokens, one at least, one at a time. logits
+   as decode_step's, of the token after each prompt; rows of sequences without one are left alone.
+   -1 with why() when memory is short, a prompt outgrows what attention can remember, or the device
+   broke. */
 must_check int decode_read(struct decode *d, const struct decode_prompt *prompts, float *logits);
 
 /* Read the next token of every sequence, ids [batch] on the host, each below vocab_size; a sequence

@@ -2,6 +2,8 @@
 #include "mixer.h"
 #include "ttt_inner.h"
 
+#include <assert.h>
+
 static bool is_ttt(const struct config *c)
 {
     return mixer_is_ttt(c->seq_modeling_block);
@@ -48,6 +50,14 @@ void mixer_fwd(struct mixer_acts *a, const real *h, const struct mixer_ids *ids,
         mixer_ttt_fwd(&a->ttt, h, &ids->ttt, p, c, s, curves);
     else
         mixer_attention_fwd(&a->attention, h, &ids->attention, p, c, s);
+}
+
+void mixer_go_on(struct mixer_acts *a, const struct mixer_memory *m, int b, const struct config *c,
+                 const struct ttt_shape *s)
+{
+    assert(is_ttt(c) || !m);
+    if (is_ttt(c))
+        mixer_ttt_go_on(&a->ttt, m ? &m->ttt : NULL, b, mixer_is_mlp(c->seq_modeling_block), s);
 }
 
 void mixer_bwd(real *dh, real *dy, const real *h, struct mixer_acts *a, struct mixer_scratch *t,

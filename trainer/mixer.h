@@ -46,6 +46,12 @@ void mixer_fwd(struct mixer_acts *a, const real *h, const struct mixer_ids *ids,
                const struct params *p, const struct config *c, const struct ttt_shape *s,
                float *curves);
 
+/* The forward that follows is of one sequence, which goes on from that of place b in a memory,
+   after whole mini-batches; m NULL: of sequences that begin. Of TTT alone, acts taken for reading.
+ */
+void mixer_go_on(struct mixer_acts *a, const struct mixer_memory *m, int b, const struct config *c,
+                 const struct ttt_shape *s);
+
 /* dh is set, gradients of the mixer's parameters are added to. dy is overwritten. */
 void mixer_bwd(real *dh, real *dy, const real *h, struct mixer_acts *a, struct mixer_scratch *t,
                const struct mixer_ids *ids, struct params *p, const struct config *c,

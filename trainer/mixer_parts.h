@@ -6,6 +6,8 @@
 #include "kernels.h"
 #include "params.h"
 
+#include <assert.h>
+
 /* Bytes of an activation [batch][seq][heads][head_dim]. */
 static inline size_t wide_bytes(const struct ttt_shape *s)
 {
@@ -25,6 +27,20 @@ static inline void history_begin(real *history, int first, const real *x, const 
     for (size_t b = 0; taken && b < (size_t)s->batch; b++)
         device_copy(history + (b * PAST + PAST - taken) * width,
                     x + ((b + 1) * known - taken) * width, sizeof *history * taken * width);
+}
+
+/* conv_fwd of sequences that begin where past is NULL; else of one that has at least so many tokens
+   as a history and goes on behind that of past, [3][width], which is used up. y is not residual
+   then. zero: [1] on the device. */
+static inline void conv_read(real *y, const real *x, const float *kernel, const float *bias,
+                             const real *residual, real *past, const int32_t *zero, int batch,
+                             int seq, int width)
+{
+    conv_fwd(y, x, kernel, bias, residual, batch, seq, width);
+    assert(!past || (batch == 1 && seq >= CONV_WIDTH - 1 && y != residual));
+    for (size_t at = 0; past && at < (size_t)(CONV_WIDTH - 1) * (size_t)width; at += (size_t)width)
+        conv_step(y + at, past, x + at, kernel, bias, residual ? residual + at : NULL, zero, 1,
+                  width);
 }
 
 /* Through one projection y = h w: dh = dy w^T + beta dh, dw += h^T dy. h, dh [rows][full]; y, dy

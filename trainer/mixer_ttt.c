@@ -102,10 +102,10 @@ void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
     a->kept = training ? arena_take(from, "inner states kept",
                                     sizeof(float) * ttt_inner_kept_floats(mlp, s))
                        : NULL;
-    a->last = reading ? arena_take(from, line,
-                                   sizeof(float) * (size_t)s->batch * s->heads *
-                                       ttt_inner_state_floats(mlp, s->head_dim))
-                      : NULL;
+    size_t state = sizeof(float) * (size_t)s->heads * ttt_inner_state_floats(mlp, s->head_dim);
+    a->last = reading ? arena_take(from, line, (size_t)s->batch * state) : NULL;
+    a->start = reading ? arena_take(from, line, state) : NULL;
+    a->zero = reading ? arena_take(from, line, sizeof *a->zero) : NULL;
 }
 
 void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
@@ -188,19 +188,67 @@ static void norm_and_gate(struct mixer_ttt_acts *a, const real *h, const struct 
     gelu_gate_fwd(a->y, a->gate, a->normed, (size_t)rows * width);
 }
 
+void mixer_ttt_go_on(struct mixer_ttt_acts *a, const struct mixer_ttt_memory *m, int b, bool mlp,
+                     const struct ttt_shape *s)
+{
+    size_t history = (size_t)b * (CONV_WIDTH - 1) * s->heads * s->head_dim;
+    a->past = (struct mixer_ttt_memory){0};
+    if (!m)
+        return;
+    if (m->history_q) {
+        a->past.history_q = m->history_q + history;
+        a->past.history_k = m->history_k + history;
+    }
+    a->past.inner = (char *)m->inner + (size_t)b * s->heads * ttt_inner_decode_bytes(mlp, s);
+    device_zero(a->zero, sizeof *a->zero);
+}
+
+/* The matrices of every head one after the other, as parameters are; of a head they are together.
+   Returns where the next one's are to be. */
+static float *gather_matrix(float **to, float *at, const char *states, size_t stride, size_t first,
+                            size_t floats, int heads)
+{
+    *to = at;
+    for (int h = 0; h < heads; h++)
+        device_copy(at + (size_t)h * floats, states + (size_t)h * stride + first * sizeof *at,
+                    floats * sizeof *at);
+    return at + (size_t)heads * floats;
+}
+
+/* What the inner loop begins with: the parameters', or what a sequence that goes on has come to. */
+static struct ttt_params start_of(const struct mixer_ttt_acts *a, struct ttt_params p,
+                                  const struct ttt_shape *s)
+{
+    bool mlp = p.w2;
+    size_t f = (size_t)s->head_dim, wide = mlp ? 4 * f : f, matrix = f * wide;
+    size_t stride = ttt_inner_decode_bytes(mlp, s);
+    const char *states = a->past.inner;
+    if (!states)
+        return p;
+    float *at = gather_matrix(&p.w1, a->start, states, stride, 0, matrix, s->heads);
+    at = gather_matrix(&p.b1, at, states, stride, matrix, wide, s->heads);
+    if (mlp) {
+        at = gather_matrix(&p.w2, at, states, stride, matrix + wide, matrix, s->heads);
+        gather_matrix(&p.b2, at, states, stride, 2 * matrix + wide, f, s->heads);
+    }
+    return p;
+}
+
 void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,
                    const struct params *p, const struct config *c, const struct ttt_shape *s,
                    float *curves)
 {
     int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
-    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+    struct ttt_params inner = start_of(a, mixer_ttt_params(ids, p, false), s);
 
     project(a, h, ids, p, rows, width, full);
     if (a->u) {
-        conv_fwd(a->q, a->u, param_master(p, ids->conv_q_kernel), param_master(p, ids->conv_q_bias),
-                 NULL, s->batch, s->seq, width);
-        conv_fwd(a->k, a->u, param_master(p, ids->conv_k_kernel), param_master(p, ids->conv_k_bias),
-                 NULL, s->batch, s->seq, width);
+        conv_read(a->q, a->u, param_master(p, ids->conv_q_kernel),
+                  param_master(p, ids->conv_q_bias), NULL, a->past.history_q, a->zero, s->batch,
+                  s->seq, width);
+        conv_read(a->k, a->u, param_master(p, ids->conv_k_kernel),
+                  param_master(p, ids->conv_k_bias), NULL, a->past.history_k, a->zero, s->batch,
+                  s->seq, width);
     }
     if (curves)
         ttt_target_variance(curves, a->k, a->v, s);

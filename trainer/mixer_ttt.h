@@ -21,6 +21,13 @@ struct mixer_ttt_ids {
     int w1, b1, w2, b2; /* the initial inner model */
 };
 
+/* What a sequence is remembered by while it is decoded: as long after a million tokens as after
+   one. */
+struct mixer_ttt_memory {
+    real *history_q, *history_k; /* [batch][3][width], the last u; NULL for base */
+    void *inner;                 /* [batch][heads] inner models and their mini-batch so far */
+};
+
 /* What the forward keeps; [rows][width] unless said. */
 struct mixer_ttt_acts {
     real *u;             /* h wq before the convolutions; NULL for base */
@@ -33,19 +40,16 @@ struct mixer_ttt_acts {
     float *parts;          /* [mp + 1][rows][2], sums of post_norm; NULL without mp */
     float *kept;           /* inner states, or NULL without a backward */
     float *last;           /* [batch][heads] the last inner state, or NULL unless it is wanted */
+    float *start;          /* [heads] inner states matrix by matrix, of a sequence that goes on */
+    int32_t *zero;         /* [1] on the device; as start NULL unless reading */
+    struct mixer_ttt_memory
+        past; /* of that sequence; inner NULL: sequences begin with the forward */
 };
 
 /* Scratch of the backward, shared by all layers; [rows][width] unless said. */
 struct mixer_ttt_scratch {
     real *dgate, *dq, *dk, *dv, *du;
     float *dsigma; /* [batch][heads][seq] */
-};
-
-/* What a sequence is remembered by while it is decoded: as long after a million tokens as after
-   one. */
-struct mixer_ttt_memory {
-    real *history_q, *history_k; /* [batch][3][width], the last u; NULL for base */
-    void *inner;                 /* [batch][heads] inner models and their mini-batch so far */
 };
 
 /* Find the parameters of layer l; the list has them all. */
@@ -65,6 +69,12 @@ void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
                          struct arena *from);
 void mixer_ttt_take_scratch(struct mixer_ttt_scratch *t, const struct config *c,
                             const struct ttt_shape *s, struct arena *from);
+
+/* The forward that follows is of one sequence, which goes on from that of place b in a memory,
+   after whole mini-batches; or, where m is NULL, of sequences that begin. Acts were taken for
+   reading. */
+void mixer_ttt_go_on(struct mixer_ttt_acts *a, const struct mixer_ttt_memory *m, int b, bool mlp,
+                     const struct ttt_shape *s);
 
 /* acts->y from h [rows][width]. curves: NULL, or [4][seq / mini_batch] on the device to set. */
 void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_ttt_ids *ids,

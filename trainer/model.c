@@ -388,9 +388,7 @@ void model_row_scores(const struct model *m, const float **loss, const float **c
 }
 
 int model_read(struct model *m, const int32_t *ids, int batch, int seq,
-               void (*each)(void *arg, int l, const struct block_acts *a,
-                            const struct ttt_shape *s),
-               void *arg)
+               const struct model_reader *r)
 {
     const struct params *p = m->params;
     int layers = m->config.num_hidden_layers;
@@ -406,8 +404,9 @@ int model_read(struct model *m, const int32_t *ids, int batch, int seq,
                   m->config.hidden_size);
     model_add_up(m->acts[0].x, &part);
     for (int l = 0; l < layers; l++) {
+        r->before(r->arg, l, &m->acts[l], &s);
         block_fwd(&part, l, m->acts[0].x, &s, NULL);
-        each(arg, l, &m->acts[l], &s);
+        r->after(r->arg, l, &m->acts[l], &s);
     }
     const char *broken = device_sync();
     return broken ? fail("%s", broken) : 0;

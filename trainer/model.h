@@ -38,6 +38,7 @@ struct block_acts {
     real *w1_out, *w3_out, *gated; /* [rows][intermediate] */
     float *rms_conv, *rms_mixer, *rms_ffn; /* [rows], inverse */
     struct mixer_acts mixer;
+    real *past; /* [3][width], of a sequence that goes on: what conv_in was before; or NULL */
 };
 
 /* Zero means closed. */
@@ -114,14 +115,20 @@ must_check int model_score(struct model *m, const struct tokens *t, double share
    count has any. */
 void model_row_scores(const struct model *m, const float **loss, const float **correct);
 
+/* What is done before each block, where a sequence that goes on is told what it was (past, and
+   mixer_go_on), and after it, where the block's acts tell what decoding goes on from: input and
+   output of its convolutions and of its mixer, until the next block. */
+struct model_reader {
+    void (*before)(void *arg, int l, struct block_acts *a, const struct ttt_shape *s);
+    void (*after)(void *arg, int l, const struct block_acts *a, const struct ttt_shape *s);
+    void *arg;
+};
+
 /* Forward of ids [batch][seq] through the blocks, without the head; at most what
    model_open_reader was told. On a rank of mp they are places in its part of the embedding, -1 for
-   others. After each block `each` sees what it keeps: input and output of its
-   convolutions and of its mixer, until the next block. -1 with why() when the device broke. */
+   others. -1 with why() when the device broke. */
 must_check int model_read(struct model *m, const int32_t *ids, int batch, int seq,
-                          void (*each)(void *arg, int l, const struct block_acts *a,
-                                       const struct ttt_shape *s),
-                          void *arg);
+                          const struct model_reader *r);
 
 /* ---- a look inside, for tests and evaluation ---------------------------------------------- */
 

@@ -2,6 +2,7 @@
  */
 #include "model_block.h"
 #include "device.h"
+#include "mixer_parts.h"
 #include "model_parts.h"
 
 /* ---- parameters and memory ---------------------------------------------------------------- */
@@ -44,7 +45,7 @@ void block_take(struct model *m, struct block_acts *a, struct arena *from)
         return;
     }
     a->x = arena_take(from, line, wide);
-    a->x_mixer = keep && c->pre_conv ? arena_take(from, line, wide) : a->x;
+    a->x_mixer = (keep || m->reading) && c->pre_conv ? arena_take(from, line, wide) : a->x;
     a->x_ffn = keep ? arena_take(from, line, wide) : a->x;
     a->h_mixer = arena_take(from, line, wide);
     a->h_ffn = keep ? arena_take(from, line, wide) : a->h_mixer;
@@ -81,8 +82,9 @@ void block_fwd(struct model *m, int l, real *x_next, const struct ttt_shape *s, 
 
     if (m->config.pre_conv) {
         model_rms_fwd(a->conv_in, a->rms_conv, a->x, w->conv_norm, m);
-        conv_fwd(a->x_mixer, a->conv_in, param_master(p, w->conv_kernel),
-                 param_master(p, w->conv_bias), a->x, m->batch, m->seq, width);
+        conv_read(a->x_mixer, a->conv_in, param_master(p, w->conv_kernel),
+                  param_master(p, w->conv_bias), a->x, a->past, a->mixer.ttt.zero, m->batch, m->seq,
+                  width);
     }
     model_rms_fwd(a->h_mixer, a->rms_mixer, a->x_mixer, w->seq_norm, m);
     mixer_fwd(&a->mixer, a->h_mixer, &w->mixer, p, &m->config, s, curves);

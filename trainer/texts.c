@@ -98,49 +98,66 @@ static bool reads(const struct text *one)
     return one->read < one->ids.count;
 }
 
-/* The next of what a text has to read. */
-static int take(struct text *one, int32_t *id)
+/* The model has read the next of what a text had to read. */
+static int take(struct text *one)
 {
     uint32_t next = one->ids.id[one->read++];
-    *id = (int32_t)next;
     sample_note(&one->chance, next);
+    if (one->keeps && tell(&one->told, next))
+        return -1;
     if (one->echo)
         return stream_put(&one->out, next);
     stream_skip(&one->out, next);
     return 0;
 }
 
-/* The model reads a token of every text; what has ended reads anything. */
+/* Every text reads all that it has to read. */
+static int read_all(struct texts *t, struct text *list)
+{
+    int batch = t->decode.batch, status = 0;
+    uint64_t tokens = 0;
+    double began_s = now_s();
+    struct decode_prompt *prompts = calloc((size_t)batch, sizeof *prompts);
+    if (!prompts)
+        return fail("out of memory for %d prompts", batch);
+    for (int i = 0; i < batch; i++) {
+        const struct text *one = &list[i];
+        if (one->end || !reads(one))
+            continue;
+        prompts[i] = (struct decode_prompt){(const int32_t *)one->ids.id + one->read,
+                                            (int64_t)(one->ids.count - one->read)};
+        tokens += (uint64_t)prompts[i].count;
+    }
+    if (tokens)
+        status = decode_read(&t->decode, prompts, t->logits);
+    for (int i = 0; i < batch; i++)
+        for (int64_t k = 0; k < prompts[i].count && !status; k++)
+            status = take(&list[i]);
+    free(prompts);
+    t->fresh |= tokens > 0;
+    t->read += tokens;
+    t->read_s += now_s() - began_s;
+    return status;
+}
+
+/* The model reads what was chosen last, of every text that has not ended. */
 static int feed(struct texts *t, struct text *list)
 {
-    int batch = t->decode.batch, reading = 0, making = 0, wanted = 0;
     double began_s = now_s();
-    for (int i = 0; i < batch; i++) {
+    for (int i = 0; i < t->decode.batch; i++) {
         struct text *one = &list[i];
-        t->input[i] = 0;
+        t->input[i] = one->end ? -1 : one->last;
         if (one->end)
             continue;
-        if (reads(one)) {
-            reading++;
-            if (take(one, &t->input[i]))
-                return -1;
-        } else {
-            making++;
-            t->input[i] = one->last;
-            one->pending = false;
-        }
-        if (one->keeps && tell(&one->told, (uint32_t)t->input[i]))
+        one->pending = false;
+        t->made++;
+        if (one->keeps && tell(&one->told, (uint32_t)one->last))
             return -1;
-        wanted += !reads(one);
     }
-    if (decode_step(&t->decode, t->input, wanted ? t->logits : NULL))
+    if (decode_step(&t->decode, t->input, t->logits))
         return -1;
-    t->fresh = wanted;
-    double share = (now_s() - began_s) / (reading + making);
-    t->read += (uint64_t)reading;
-    t->made += (uint64_t)making;
-    t->read_s += share * reading;
-    t->made_s += share * making;
+    t->fresh = true;
+    t->made_s += now_s() - began_s;
     return 0;
 }
 
@@ -176,9 +193,8 @@ static bool interrupted(const struct texts *t)
 int texts_save(struct texts *t, struct text *one, const struct memory_owner *owner,
                const char *path)
 {
-    while (reads(one))
-        if (feed(t, one))
-            return -1;
+    if (read_all(t, one))
+        return -1;
     if (!t->fresh || !one->told.count)
         return fail("%s: there is no text yet to remember", path);
     if (memory_save(path, owner, &t->decode, 0, one->told.id, one->told.count, t->logits))
@@ -190,13 +206,15 @@ int texts_save(struct texts *t, struct text *one, const struct memory_owner *own
 int texts_run(struct texts *t, struct text *list)
 {
     size_t vocab = (size_t)t->model->vocab_size;
+    if (read_all(t, list))
+        return -1;
     for (;;) {
         int going = 0;
         for (int i = 0; i < t->decode.batch; i++) {
             struct text *one = &list[i];
             if (interrupted(t) && !one->end)
                 one->end = TEXT_INTERRUPTED;
-            if (!one->end && !reads(one) && choose(t, one, t->logits + (size_t)i * vocab))
+            if (!one->end && choose(t, one, t->logits + (size_t)i * vocab))
                 return -1;
             going += !one->end;
         }

@@ -70,8 +70,9 @@ must_check int text_remember(struct text *t, const struct memory *m);
 must_check int texts_save(struct texts *t, struct text *one, const struct memory_owner *owner,
                           const char *path);
 
-/* Read what each has to read, then choose tokens until every one has ended. Prompts need not be of
-   one length. list [batch]. A text is the same whichever are beside it, up to rounding. */
+/* Read what each has to read, as decode_read does, then choose tokens until every one has ended.
+   Prompts need not be of one length. list [batch]. A text is the same whichever are beside it, up
+   to rounding. */
 must_check int texts_run(struct texts *t, struct text *list);
 
 /* Let an ended text go on with more to read: its last token, then ids, which are taken over. */
