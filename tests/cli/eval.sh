@@ -118,22 +118,4 @@ refuses 'a batch that the text does not fill' 1 'too few' linear -d data --refer
 evaluate linear >/dev/full
 check 'a full disk' test $? -eq 1
 
-# ---- the reference's own figures ---------------------------------------------------------------
-
-golden=${TTT_SHARED:-}/golden/run
-if [[ -n ${TTT_SHARED:-} && -d $golden && -x $bin/ttt-convert ]]; then
-    for case in linear mlp attention; do
-        hints=()
-        [[ $case == attention ]] && hints=(--update_model_config='dict(num_attention_heads=4)')
-        [[ $case == mlp ]] && hints=(--update_model_config='dict(ttt_base_lr=0.1)')
-        "$bin/ttt-convert" -q --from=reference "$golden/$case/final.streaming_train_state" --to=ttt "golden/$case" \
-            --part=params "${hints[@]}" 2>err
-        "$bin/ttt-eval" -q --device=cpu "golden/$case" -d "$golden/data" --tokenizer_name=small -s 64 \
-            --reference --global_batch_size=4 --json=golden.json >/dev/null 2>err
-        check "golden: $case" test "$(printf 'Eval Loss: %.4f' "$(jq '.results[0].loss' golden.json)")" = "$(cat "$golden/$case/eval.txt")"
-    done
-else
-    skip 'golden' 'no ../shared/golden/run or no ttt-convert'
-fi
-
 finish

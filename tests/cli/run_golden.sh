@@ -130,7 +130,8 @@ there_and_back() {
 }
 
 for case in linear mlp attention llama2; do
-    theirs=$golden/$case
+    theirs=$golden/$case tokenizer_name=small
+    [[ $case == llama2 ]] && tokenizer_name=meta-llama/Llama-2-7b-hf
     mkdir "$work/$case"
     for file in "$theirs"/*.streaming_train_state; do
         dtype=fp32
@@ -167,5 +168,9 @@ for case in linear mlp attention llama2; do
     check "$case-resumed-steps" steps_agree "$work/$case/resumed/metrics.jsonl" "$theirs/resume.jsonl"
     printed=$(train "$case" --resume_exp_name=end --load_part=trainstate_params --eval_mode=True)
     check "$case-evaluation" test "$printed" = "$(cat "$theirs/eval.txt")"
+    "$bin/ttt-eval" -q --device=cpu --threads=1 "$work/$case/end" -d "$golden/data" --tokenizer_name="$tokenizer_name" \
+        -s 64 --reference --global_batch_size=4 --json="$work/eval.json" >/dev/null 2>"$work/err"
+    check "$case-evaluation-by-ttt-eval" test \
+        "$(printf 'Eval Loss: %.4f' "$(jq '.results[0].loss' "$work/eval.json")")" = "$(cat "$theirs/eval.txt")"
 done
 finish
