@@ -1,9 +1,10 @@
 /* ranks_model.c -- whole models of every block on a mesh: what one rank finds, many find as well.
 
-   ranks_model MESH DIR FILE: trains each model ten steps, scores a batch and decodes three texts. A
-   single rank writes what it found into FILE, many compare theirs with it. A block's model is the
-   reference's golden in DIR, where there is one; else of linear_k8's sizes, with start values of
-   our own. Alone, or as one of several ranks started by tests/cli/mesh.sh and tests/cli/nccl.sh. */
+   ranks_model MESH DIR FILE STEPS: trains each model so many steps, scores a batch and decodes
+   three texts. A single rank writes what it found into FILE, many compare theirs with it. A block's
+   model is the reference's golden in DIR, where there is one; else of linear_k8's sizes, with start
+   values of our own. Alone, or as one of several ranks started by tests/cli/mesh.sh and
+   tests/cli/nccl.sh. */
 #include "check.h"
 #include "decode.h"
 #include "device.h"
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STEPS = 10, ROWS = 4, TEXTS = 3, MADE = 12, MOST_VOCAB = 256 };
+enum { MOST_STEPS = 10, ROWS = 4, TEXTS = 3, MADE = 12, MOST_VOCAB = 256 };
 
 static const bool BF16 = sizeof(real) != sizeof(float);
 /* In fp32 what adding up in another order leaves; in bf16 what rounding each part leaves. */
@@ -34,12 +35,13 @@ static const struct {
 
 /* What a model comes to, beside its parameters. */
 struct findings {
-    double loss[STEPS], scored;
+    double loss[MOST_STEPS + 1]; /* of the steps, then of the batch scored */
     int32_t id[TEXTS][MADE];
     float logits[TEXTS][MOST_VOCAB];
 };
 
 static struct team team;
+static int steps;
 static FILE *file;
 static bool from_golden; /* the model's start values are the golden's */
 
@@ -151,7 +153,7 @@ static void train(struct golden *g, struct rows *rows, struct findings *f)
     if (model_open(&m, &g->config, &g->params, rows->own, g->seq, true) ||
         optim_open(&o, &g->optim, &g->params))
         team_die(&team);
-    for (int s = 0; s < STEPS; s++) {
+    for (int s = 0; s < steps; s++) {
         struct score score = {0};
         struct tokens t = rows_of(rows, s);
         model_zero_grad(&m);
@@ -161,9 +163,9 @@ static void train(struct golden *g, struct rows *rows, struct findings *f)
         f->loss[s] = join(&score);
     }
     struct score score = {0};
-    struct tokens t = rows_of(rows, STEPS);
+    struct tokens t = rows_of(rows, steps);
     CHECK(model_score(&m, &t, share, &score) == 0);
-    f->scored = join(&score);
+    f->loss[steps] = join(&score);
     optim_close(&o);
     model_close(&m);
 }
@@ -214,10 +216,8 @@ static void decode(struct golden *g, const struct rows *rows, struct findings *f
 static void compare(const struct findings *got, const struct findings *one)
 {
     double worst = 0, square = 0, size = 0;
-    for (int s = 0; s <= STEPS; s++) {
-        double a = s < STEPS ? got->loss[s] : got->scored;
-        double b = s < STEPS ? one->loss[s] : one->scored;
-        double error = fabs(a - b) / fmax(1, fabs(b));
+    for (int s = 0; s <= steps; s++) {
+        double error = fabs(got->loss[s] - one->loss[s]) / fmax(1, fabs(one->loss[s]));
         CHECK(error <= LOSS);
         worst = fmax(worst, error);
     }
@@ -291,8 +291,9 @@ static void run_block(int i, const char *dir)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: ranks_model MESH DIR FILE\n");
+    steps = argc == 5 ? atoi(argv[4]) : 0;
+    if (steps < 1 || steps > MOST_STEPS) {
+        fprintf(stderr, "usage: ranks_model MESH DIR FILE STEPS\n");
         return 2;
     }
     team_find(&team, "ranks_model");

@@ -35,18 +35,49 @@ for mesh in 2,1,1 1,2,2; do
     together $((${mesh//,/*})) "$bin/../tests/ranks_comm" "$mesh"
     check "collectives on $mesh" test "$(grep -c '^1 passed, 0 failed' "$work/out")" -eq $((${mesh//,/*}))
 done
-small=(--global_batch_size=4 --total_steps=3 --eval_every=0)
-for block in ttt_mlp self_attention; do
-    model=(--update_model_config="dict(${shape/layers=2/layers=3}, seq_modeling_block='$block')")
-    "$bin/ttt-train" "${common[@]}" "${small[@]}" "${model[@]}" --exp_name="$block" 2>"$work/err" ||
-        bad "$block on one rank"
-    for mesh in 2,2,1 1,2,2; do
-        together 4 "$bin/ttt-train" "${common[@]}" "${small[@]}" "${model[@]}" --mesh_dim="$mesh" \
-            --exp_name="$block-$mesh"
-        check "$block on $mesh" close_to "$block" "$block-$mesh"
+
+# Processes that find themselves by what each launcher says of them. LAUNCHER: VARIABLE=value..., R the rank.
+export -n TTT_MASTER_ADDR
+launchers=(
+    "srun SLURM_PROCID=R SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=R SLURM_JOB_ID=$$ SLURM_STEP_ID=0
+        SLURM_STEP_NODELIST=localhost"
+    "torchrun RANK=R WORLD_SIZE=2 LOCAL_RANK=R LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1
+        MASTER_PORT=$((30000 + RANDOM % 20000)) TORCHELASTIC_RUN_ID=$$"
+    "MPICH PMI_RANK=R PMI_SIZE=2 MPI_LOCALRANKID=R MPI_LOCALNRANKS=2 PMI_PORT=localhost:$$"
+    "Open_MPI OMPI_COMM_WORLD_RANK=R OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_RANK=R
+        OMPI_COMM_WORLD_LOCAL_SIZE=2 PMIX_NAMESPACE=$$"
+)
+for launcher in "${launchers[@]}"; do
+    read -r -d '' -a says_it <<<"$launcher"
+    for r in 0 1; do
+        (
+            export "${says_it[@]:1}"
+            for name in "${says_it[@]:1}"; do [[ $name == *=R ]] && export "${name%R}$r"; done
+            exec timeout 60 "$bin/../tests/ranks_comm" 2,1,1 >"$work/out.$r" 2>&1
+        ) &
     done
+    wait
+    check "started as by ${says_it[0]}" \
+        test "$(cat "$work"/out.[01] | grep -c '^1 passed, 0 failed')" -eq 2
 done
-"$bin/ttt-train" "${common[@]}" "${small[@]}" "${model[@]}" --exp_name=self_attention-1,2,2 --resume=auto \
+rm "$work"/out.[01]
+export TTT_MASTER_ADDR=127.0.0.1
+
+# Every block, trained, scored and decoded.
+"$bin/../tests/ranks_model" 1,1,1 tests/golden/model "$work/one" 2 >"$work/out" 2>"$work/err"
+check 'five blocks on one rank' grep -q '^5 passed, 0 failed' "$work/out"
+for mesh in 2,2,1 1,2,2; do
+    together 4 "$bin/../tests/ranks_model" "$mesh" tests/golden/model "$work/one" 2
+    check "five blocks on $mesh: losses, parameters and texts of one rank" \
+        test "$(grep -c '^5 passed, 0 failed' "$work/out")" -eq 4
+done
+
+small=(--global_batch_size=4 --total_steps=3 --eval_every=0
+    --update_model_config="dict(${shape/layers=2/layers=3}, seq_modeling_block='self_attention')")
+"$bin/ttt-train" "${common[@]}" "${small[@]}" --exp_name=one 2>"$work/err" || bad 'a run of one rank'
+together 4 "$bin/ttt-train" "${common[@]}" "${small[@]}" --mesh_dim=1,2,2 --exp_name=many
+check 'ttt-train on 1,2,2' close_to one many
+"$bin/ttt-train" "${common[@]}" "${small[@]}" --exp_name=many --resume=auto \
     --total_steps=4 2>"$work/err"
 check 'one rank goes on where four were' says 'step 4/4'
 finish
