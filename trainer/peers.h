@@ -24,11 +24,12 @@ struct peer {
 };
 
 /* Zero means closed, and so does a single rank, for which every function does nothing. Fields are
-   private but ranks. */
+   private but ranks and advice. */
 struct peers {
     struct ranks ranks;
     double timeout_s;
-    struct peer *peer; /* [count], by rank; other ranks than 0 know only rank 0. Owned */
+    const char *advice; /* what sentences about others end with, or NULL; may be set */
+    struct peer *peer;  /* [count], by rank; other ranks than 0 know only rank 0. Owned */
     pthread_t watcher;
     bool watching;
     atomic_ullong beats;

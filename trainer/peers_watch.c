@@ -42,7 +42,7 @@ static _Noreturn void leave(struct peers *p, const char *sentence)
 {
     if (p->ranks.rank == 0)
         tell(p, WORD_FAIL, sentence);
-    warn("%s; the last whole checkpoint is as it was, --resume=auto goes on from it", sentence);
+    warn("%s%s", sentence, p->advice ? p->advice : "");
     if (p->ranks.rank == 0)
         usleep(200000); /* a launcher ends the others when the first one ends: let them speak */
     _exit(1);

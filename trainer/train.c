@@ -264,6 +264,7 @@ int main(int argc, char **argv)
     team.mesh = o->mesh;
     if (team_meet(&team, o->comm_timeout_s))
         die("%s", why());
+    team.peers.advice = "; the last whole checkpoint is as it was, --resume=auto goes on from it";
     const char *trouble = device_open((int)o->threads);
     if (trouble)
         die("%s", trouble);

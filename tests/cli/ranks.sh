@@ -17,6 +17,14 @@ mpirun -n 1 --oversubscribe env TTT=1 "$bin/ttt-train" "${common[@]}" "${model[@
     --exp_name=differ : -n 1 "$bin/ttt-train" "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 \
     --exp_name=differ --dataset_path="$work/data2" >"$work/out" 2>"$work/err"
 check 'other data are named' says 'dataset_path is .*data2'
+mkdir "$work/other"
+cp "$bin"/ttt-train{,-mpi} "$work/other"
+printf '\0' >>"$work/other/ttt-train-mpi"
+mpirun -n 1 --oversubscribe "$bin/ttt-train" "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 \
+    --exp_name=differ : -n 1 "$work/other/ttt-train" "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 \
+    --exp_name=differ >"$work/out" 2>"$work/err"
+check 'another program is named by its bytes' says "rank 1 .*: the program's XXH3-128 is"
+check 'and no step was made by any of these' test ! -e "$work/runs/differ/metrics.jsonl"
 train 2 3,1,1 differ "${model[@]}"
 check 'a mesh of other ranks is refused' says '3 ranks along the axes it tells, but 2 were started'
 train 3 1,1,3 differ "${model[@]}"
@@ -24,11 +32,21 @@ check 'heads that mp does not divide' says '3 ranks along mp do not divide'
 
 # ---- ranks that die or stop ----------------------------------------------------------------------
 
+# as_rank FILE COMMAND...: one of the ranks. FILE.RANK.pid, .err and .status tell of it, written in a session
+# of their own: mpirun, which ends all when one is gone, does not keep the others from telling.
+cat >"$work/as_rank" <<'SH'
+#!/bin/bash
+export file=$1.$OMPI_COMM_WORLD_RANK
+setsid bash -c '"$@" 2>"$file.err" & echo $! >"$file.pid"; wait $!; echo $? >"$file.status"' - "${@:2}" &
+trap 'kill -TERM "$(cat "$file.pid")"; wait' TERM
+wait
+SH
+chmod +x "$work/as_rank"
 # begin NAME FLAGS...: a long run on four ranks in the background, under way when this returns.
 begin() {
     local name=$1 i
     shift
-    mpirun -n 4 --oversubscribe "$bin/ttt-train" "${common[@]}" --update_model_config="dict($shape)" \
+    mpirun -n 4 --oversubscribe "$work/as_rank" "$work/$name" "$bin/ttt-train" "${common[@]}" --update_model_config="dict($shape)" \
         --total_steps=100000 --mesh_dim=2,2,1 --save_checkpoint_freq=5 --eval_every=0 \
         --exp_name="$name" "$@" >"$work/out" 2>"$work/err" &
     launcher=$!
@@ -37,12 +55,20 @@ begin() {
         sleep 0.1
     done
 }
-# rank_of NAME RANK: its process.
-rank_of() {
-    local pid
-    for pid in $(pgrep -f -- "--exp_name=$1( |\$)"); do
-        tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "OMPI_COMM_WORLD_RANK=$2" && echo "$pid"
-    done | head -n 1
+# all_say NAME RANK WORDS: each rank but that one, in one sentence, and ends with 1.
+all_say() {
+    local r i
+    for r in 0 1 2 3; do
+        for ((i = 0; i < 100; i++)); do
+            [[ -s $work/$1.$r.status ]] && break
+            sleep 0.1
+        done
+        cp "$work/$1.$r.err" "$work/err"
+        [[ $r == "$2" ]] && continue
+        [[ $(cat "$work/$1.$r.status") -eq 1 && $(grep -c ' rank [0-9]* (' "$work/err") -eq 1 ]] &&
+            says "^ttt-train rank $r: rank $2 ([^)]*) $3" || return 1
+    done
+    [[ $(cat "$work/$1.$2.status") -eq 137 ]]
 }
 goes_on() { # goes_on NAME: its checkpoint is whole
     train 4 2,2,1 "$1" --update_model_config="dict($shape)" --resume=auto \
@@ -50,27 +76,29 @@ goes_on() { # goes_on NAME: its checkpoint is whole
 }
 
 begin killed
-kill -KILL "$(rank_of killed 2)"
+kill -KILL "$(cat "$work/killed.2.pid")"
 wait "$launcher" 2>/dev/null
-check 'a rank killed ends the run with its name' says 'rank 2 .* is gone'
+check 'a rank killed: each other rank ends with one sentence that names it' all_say killed 2 'is gone'
 check 'and the last checkpoint is whole' goes_on killed
 
 begin stopped --comm_timeout=2
-victim=$(rank_of stopped 3)
+victim=$(cat "$work/stopped.3.pid")
 kill -STOP "$victim"
 began=$SECONDS
 for ((i = 0; i < 200; i++)); do
-    says 'rank 3 .* has said nothing' && break
+    [[ -s $work/stopped.0.status && -s $work/stopped.1.status && -s $work/stopped.2.status ]] && break
     sleep 0.1
 done
-check 'a rank stopped ends the run with its name' says 'rank 3 .* has said nothing for'
 check 'within the time limit' test $((SECONDS - began)) -le 10
 kill -KILL "$victim" 2>/dev/null
 wait "$launcher" 2>/dev/null
+check 'a rank stopped: each other rank ends with one sentence that names it' \
+    all_say stopped 3 'has said nothing for'
 check 'and the last checkpoint is whole as well' goes_on stopped
 
 begin asked
 kill -TERM "$launcher"
 wait "$launcher" 2>/dev/null
+cp "$work/asked.0.err" "$work/err"
 check 'a signal to mpirun writes a checkpoint first' says 'stopped by a signal at step'
 finish
