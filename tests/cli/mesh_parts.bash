@@ -27,11 +27,14 @@ finish() {
     [[ $failed -eq 0 ]]
     exit
 }
+nothing() { # nothing REASON: can be tried here
+    skipped=1
+    echo "skip everything: $1"
+    finish
+}
 need_mpi() {
     if [[ ! -x $bin/ttt-train-mpi ]] || ! command -v mpirun >/dev/null; then
-        skipped=1
-        echo 'skip everything: no mpirun, or no mpicc when this was built'
-        finish
+        nothing 'no mpirun, or no mpicc when this was built'
     fi
 }
 

@@ -148,50 +148,11 @@ right 'the commands for Slurm' books3 out
 if [[ $(cut -d' ' -f1-3 slurm.log | tr '\n' ' ') == '1 0-2  2 0-2 afterok:1 3 0-0 afterok:2 ' ]]; then ok 'each array after the one before'; else bad 'each array after the one before' "$(<slurm.log)"; fi
 rm -rf out
 
-# The real one: a cluster of this machine, for root, whom its daemons want.
-begin_slurm()
-{
-    local name port
-    command -v slurmctld >/dev/null && command -v slurmd >/dev/null || { echo 'slurmctld or slurmd is not installed'; return 1; }
-    [[ $(id -u) -eq 0 ]] || { echo 'its daemons want root'; return 1; }
-    name=$(hostname -s) port=$((20000 + RANDOM % 20000))
-    mkdir -p slurm/state slurm/spool
-    cat >slurm/slurm.conf <<END
-ClusterName=test
-SlurmctldHost=$name(127.0.0.1)
-SlurmctldPort=$port
-SlurmdPort=$((port + 1))
-AuthType=auth/none
-CredType=cred/none
-SlurmUser=root
-SlurmdUser=root
-StateSaveLocation=$work/slurm/state
-SlurmdSpoolDir=$work/slurm/spool
-SlurmctldPidFile=$work/slurm/slurmctld.pid
-SlurmdPidFile=$work/slurm/slurmd.pid
-SlurmctldLogFile=$work/slurm/slurmctld.log
-SlurmdLogFile=$work/slurm/slurmd.log
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SchedulerType=sched/builtin
-SchedulerParameters=batch_sched_delay=0,sched_interval=1
-MpiDefault=none
-SwitchType=switch/none
-NodeName=$name NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=cpu Nodes=$name Default=YES MaxTime=INFINITE State=UP
-END
-    slurmctld -c -f "$SLURM_CONF" >slurm/out 2>&1 && slurmd -f "$SLURM_CONF" >>slurm/out 2>&1 || { tail -n 1 slurm/out; return 1; }
-    for _ in {1..100}; do
-        [[ $(sinfo -h -o %t 2>/dev/null) == idle ]] && return 0
-        sleep 0.2
-    done
-    echo "its node does not come up: $(tail -n 1 slurm/slurmd.log)"
-    return 1
-}
-through() { for _ in {1..300}; do [[ $(squeue -h 2>/dev/null) ]] || return 0; sleep 0.2; done; return 1; }
+# The real one.
+# shellcheck source=tests/cli/slurm_parts.bash
+. "$here/tests/cli/slurm_parts.bash"
 export SLURM_CONF=$work/slurm/slurm.conf
-if trouble=$(begin_slurm); then
+if trouble=$(begin_slurm "$work/slurm"); then
     prepare pile -o out -t "$model" -n 3 --calibrate 1 --with slurm --args '--partition=cpu' pile >/dev/null 2>err
     through || bad 'Slurm' "$(squeue)"
     right 'Slurm: arrays of three tasks' pile out
