@@ -24,12 +24,12 @@ if [[ ! -e ${models:-none}/mlp_base.json ]]; then
 fi
 meshes=('2,1,1' '1,2,1' '1,1,2' '2,2,1' '1,2,2' '2,2,2')
 [[ $bin == */asan/* ]] && meshes=('1,2,2') # what differs for the sanitizer
-"$bin/../tests/ranks_model" 1,1,1 "$models" "$work/one" >"$work/out" 2>"$work/err"
+"$bin/../tests/ranks_model" 1,1,1 "$models" "$work/one" 10 >"$work/out" 2>"$work/err"
 check 'five blocks on one rank' grep -q '^5 passed, 0 failed' "$work/out"
 for mesh in "${meshes[@]}"; do
     ranks=$((${mesh//,/*}))
     timeout 60 mpirun -n "$ranks" --oversubscribe "$bin/../tests/ranks_model" "$mesh" "$models" \
-        "$work/one" >"$work/out" 2>"$work/err"
+        "$work/one" 10 >"$work/out" 2>"$work/err"
     check "five blocks on $mesh: losses, parameters and texts of one rank" \
         test "$(grep -c '^5 passed, 0 failed' "$work/out")" -eq "$ranks"
 done
@@ -67,6 +67,7 @@ done
 check 'a plan for 64 devices names a mesh' grep -q '^best: --mesh_dim=' "$work/plan"
 check 'a plan that cannot be is refused' test "$("$bin/ttt-train" --plan --gpus=64 \
     --global_batch_size=1 2>&1 | grep -c 'no mesh of 64')" -eq 1
+check "docs/scale.md's table is what the plan says" env TTT_TRAIN="$bin/ttt-train" scripts/scale-table --check
 
 # ---- resuming ----------------------------------------------------------------------------------
 
