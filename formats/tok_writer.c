@@ -158,8 +158,8 @@ static size_t deflated(struct tok_block_out *b, const uint8_t *raw, size_t raw_b
     return bytes;
 }
 
-/* A block's documents into the hashes, from piece `from` on. One that lies in the block is hashed
-   at once, which costs a third less. */
+/* A block's documents into the hashes, from piece `from` on: those that lie in it at once, those
+   that go on in steps. */
 static void block_hash(struct tok_block_out *b, const struct tok_frame *f, const uint32_t *lengths,
                        const uint8_t *ids, size_t id_bytes, uint32_t from)
 {
