@@ -4,6 +4,7 @@
 #include "eval_job.h"
 #include "eval_report.h"
 #include "flags.h"
+#include "machine.h"
 #include "report.h"
 #include "sibling.h"
 #include "tokenizer.h"
@@ -16,11 +17,9 @@
 static struct flag_list checkpoints, datasets;
 static const char *tokenizer_name = DATASET_LLAMA2, *tokenizer_path, *split = "validation";
 static const char *lengths = "", *mask_bos = "auto", *json_path, *png_path, *state_path;
-static const char *device = "auto", *dtype = "auto";
-static int64_t batch, tokens, bins = 32, global_batch_size = 1, threads;
+static int64_t batch, tokens, bins = 32, global_batch_size = 1;
 static bool reference, by_position;
-static const char *mesh_dim = "-1,1,1";
-static double comm_timeout_s = 600;
+static struct machine machine = MACHINE_DEFAULT;
 
 static struct flag flags[] = {
     {FLAG_GROUP, .name = "what to evaluate"},
@@ -56,18 +55,7 @@ static struct flag flags[] = {
     {FLAG_INT, 0, "bins", &bins, "N", "places are told in so many parts; 0: each one"},
     {FLAG_TEXT, 0, "json", &json_path, "FILE", "write all of it there; - is standard output"},
     {FLAG_TEXT, 0, "png", &png_path, "FILE", "draw the loss by position there, by gnuplot"},
-    {FLAG_GROUP, .name = "machine"},
-    {FLAG_CHOICE, 0, "device", &device, "auto|cpu|cuda",
-     "auto: a GPU where one is visible and a CUDA build lies beside this program"},
-    {FLAG_CHOICE, 0, "dtype", &dtype, "auto|fp32|bf16",
-     "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
-    {FLAG_INT, 0, "threads", &threads, "N", "CPU threads; 0: all"},
-    {FLAG_TEXT, 0, "mesh_dim", &mesh_dim, "DP,FSDP,MP",
-     "ranks along each axis, of which one may be -1, what is left: those of dp and\n"
-     "fsdp share the windows out, fsdp the parameters too, and mp splits each layer"},
-    {FLAG_NUMBER, 0, "comm_timeout", &comm_timeout_s, "SECONDS",
-     "end when a rank has been silent or has stood still for so long"},
-    {FLAG_ON, 'q', "quiet", &quiet, NULL, "tell only of trouble"},
+    MACHINE_FLAGS(machine, "the windows out, fsdp the parameters too"),
     {0},
 };
 
@@ -94,8 +82,7 @@ static void check_flags(void)
         misuse("a CHECKPOINT is needed");
     if (!datasets.count)
         misuse("--dataset_path=DIR is needed");
-    if (threads < 0 || threads > 4096)
-        misuse("--threads=%" PRId64 ": expected 0 to 4096", threads);
+    machine_check(&machine);
     if (batch < 0 || batch > 1 << 20)
         misuse("--batch=%" PRId64 ": expected 0 to 1048576", batch);
     if (tokens < 0)
@@ -183,10 +170,7 @@ static int write_json(json_t *results)
 
 int main(int argc, char **argv)
 {
-    char **as_given = malloc(sizeof *as_given * ((size_t)argc + 1));
-    if (!as_given)
-        die("out of memory");
-    memcpy(as_given, argv, sizeof *as_given * ((size_t)argc + 1));
+    char **given = machine_arguments(argc, argv);
     struct team team;
     team_find(&team, self.name);
     char **operands = flags_parse(argc, argv, &self, NULL);
@@ -195,13 +179,9 @@ int main(int argc, char **argv)
         if (flag_set(flag_find(&self, "checkpoint"), *operands))
             die("%s", why());
     check_flags();
-    team_shape(&team, mesh_dim, comm_timeout_s);
-    if (sibling_exec(self.name, as_given, device, dtype) ||
-        sibling_exec_ranks(self.name, as_given, team.ranks.count) ||
-        team_meet(&team, comm_timeout_s))
-        die("%s", why());
-    free(as_given);
-    const char *closed = device_open((int)threads);
+    team_shape(&team, machine.mesh_dim, machine.comm_timeout_s);
+    machine_enter(&machine, &self, given, &team);
+    const char *closed = device_open((int)machine.threads);
     if (closed)
         die("%s", closed);
 

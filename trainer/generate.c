@@ -1,6 +1,7 @@
 /* generate.c -- ttt-generate: text from a checkpoint, token by token. */
 #include "device.h"
 #include "flags.h"
+#include "machine.h"
 #include "memory.h"
 #include "prompts.h"
 #include "report.h"
@@ -16,13 +17,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const char *checkpoint, *tokenizer_path, *file, *device = "auto", *dtype = "auto";
+static const char *checkpoint, *tokenizer_path, *file;
 static const char *save_state, *load_state;
 static struct flag_list prompt, stop;
-static int64_t tokens = 256, samples = 1, batch = 1, seed, threads;
+static int64_t tokens = 256, samples = 1, batch = 1, seed;
 static bool bos = true, echo = true, ignore_eos, json, interactive;
-static const char *mesh_dim = "-1,1,1";
-static double comm_timeout_s = 600;
+static struct machine machine = MACHINE_DEFAULT;
 static struct sample_config choice = {.temperature = 0.8, .top_p = 0.95, .repetition_penalty = 1};
 
 static struct flag flags[] = {
@@ -65,19 +65,8 @@ static struct flag flags[] = {
     {FLAG_NUMBER, 0, "repetition_penalty", &choice.repetition_penalty, "X",
      "logits of what came before are divided by X where positive, else multiplied; 1: none"},
     {FLAG_INT, 0, "seed", &seed, "S",
-     "the same seed gives the same text, whatever is made beside it"},
-    {FLAG_GROUP, .name = "machine"},
-    {FLAG_CHOICE, 0, "device", &device, "auto|cpu|cuda",
-     "auto: a GPU where one is visible and a CUDA build lies beside this program"},
-    {FLAG_CHOICE, 0, "dtype", &dtype, "auto|fp32|bf16",
-     "what activations are stored as; auto: fp32 on the CPU, bf16 on a GPU"},
-    {FLAG_INT, 0, "threads", &threads, "N", "CPU threads; 0: all"},
-    {FLAG_TEXT, 0, "mesh_dim", &mesh_dim, "DP,FSDP,MP",
-     "ranks along each axis, of which one may be -1, what is left: those of dp and\n"
-     "fsdp share the texts of a --batch out, and mp splits each layer"},
-    {FLAG_NUMBER, 0, "comm_timeout", &comm_timeout_s, "SECONDS",
-     "end when a rank has been silent for so long"},
-    {FLAG_ON, 'q', "quiet", &quiet, NULL, "tell only of trouble"},
+     "the same seed gives the same text, whatever is made beside it, up to rounding"},
+    MACHINE_FLAGS(machine, "the texts of a --batch out"),
     {0},
 };
 
@@ -113,8 +102,7 @@ static void check_flags(void)
         misuse("--tokenizer=MODEL is needed");
     if (tokens < 0)
         misuse("--tokens=%" PRId64 ": must not be negative", tokens);
-    if (threads < 0 || threads > 4096)
-        misuse("--threads=%" PRId64 ": expected 0 to 4096", threads);
+    machine_check(&machine);
     if (samples < 1 || samples > 1000000)
         misuse("--samples=%" PRId64 ": expected 1 to 1000000", samples);
     if (batch < 1 || batch > 65536)
@@ -159,10 +147,7 @@ int main(int argc, char **argv)
     struct texts texts = {0};
     struct tokenizer tokenizer = {0};
     struct memory_owner owner;
-    char **as_given = malloc(sizeof *as_given * ((size_t)argc + 1));
-    if (!as_given)
-        die("out of memory");
-    memcpy(as_given, argv, sizeof *as_given * ((size_t)argc + 1));
+    char **given = machine_arguments(argc, argv);
     struct team team;
     team_find(&team, self.name);
     int ranks = team.ranks.count;
@@ -179,16 +164,13 @@ int main(int argc, char **argv)
         die("%s", why());
     check_flags();
     check_ranks(ranks);
-    team_shape(&team, mesh_dim, comm_timeout_s);
+    team_shape(&team, machine.mesh_dim, machine.comm_timeout_s);
     /* A token needs all parameters: fsdp, as dp, shares only the texts out. */
     team.mesh.dp *= team.mesh.fsdp;
     team.mesh.fsdp = 1;
-    if (sibling_exec(self.name, as_given, device, dtype) ||
-        sibling_exec_ranks(self.name, as_given, ranks) || team_meet(&team, comm_timeout_s))
-        die("%s", why());
-    free(as_given);
+    machine_enter(&machine, &self, given, &team);
 
-    const char *closed = device_open((int)threads);
+    const char *closed = device_open((int)machine.threads);
     if (closed)
         die("%s", closed);
     if (team_agree(&team, &self) || team_join(&team) ||
