@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { ROWS = 3, VOCAB = 3000, STRIDE = 3007, DRAWS = 12 };
+enum { ROWS = 3, VOCAB = 3000, STRIDE = 3007, DRAWS = 6 };
 
 static const struct sample_config rules[] = {
     {.temperature = 0, .top_p = 1},

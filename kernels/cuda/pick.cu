@@ -102,11 +102,17 @@ static __device__ inline whole sum_before(whole v)
     return sum - v;
 }
 
+// A token, and what it comes to with those of smaller ids.
+struct id_place {
+    int id;
+    whole reached;
+};
+
 // The first token, by id, at which the sum of measure(v) exceeds target, which that of all does.
 template <class Measure>
-static __device__ inline int pick_by_id(int vocab, whole target, Measure measure)
+static __device__ inline id_place find_id(int vocab, whole target, Measure measure)
 {
-    SHARED(int, found, [1]);
+    SHARED(id_place, found, [1]);
     const int each = (vocab + PICK_THREADS - 1) / PICK_THREADS;
     const int begin = min((int)threadIdx.x * each, vocab), end = min(begin + each, vocab);
     whole mine = 0;
@@ -117,7 +123,7 @@ static __device__ inline int pick_by_id(int vocab, whole target, Measure measure
         for (int v = begin; v < end; v++) {
             sum += measure(v);
             if (target < sum) {
-                found[0] = v;
+                found[0] = {v, sum};
                 break;
             }
         }
@@ -186,8 +192,9 @@ static __device__ inline whole weight_left(const float *x, const whole *weight, 
     if (rule.top_p < 1) {
         const whole reach = (whole)ceil(rule.top_p * (double)left), target = reach ? reach - 1 : 0;
         key_place last = find_key(x, vocab, target, sums, of);
-        whole each = weigh(logit_of(last.key), most, rule.temperature);
-        left = min(left, last.before + ((target - last.before) / each + 1) * each);
+        id_place end = find_id(vocab, target - last.before,
+                               [&](int v) { return key_of(x[v]) == last.key ? weight[v] : 0; });
+        left = min(left, last.before + end.reached);
     }
     if (rule.min_p > 0) {
         const double least = rule.min_p * (double)((whole)1 << UNIT_BITS);
@@ -216,14 +223,14 @@ static __global__ void __launch_bounds__(PICK_THREADS)
             all += weight[v];
         all = block_sum(all);
         if (!rule.top_k && rule.top_p >= 1 && !(rule.min_p > 0)) {
-            chosen = pick_by_id(vocab, (whole)(draw[r] * (double)all), of);
+            chosen = find_id(vocab, (whole)(draw[r] * (double)all), of).id;
         } else {
             whole left = weight_left(x, weight, all, top.most, rule, vocab, sums);
             const whole target = (whole)(draw[r] * (double)left);
             key_place at = find_key(x, vocab, target, sums, of);
-            whole each = weigh(logit_of(at.key), top.most, rule.temperature);
-            chosen = pick_by_id(vocab, (target - at.before) / each,
-                                [&](int v) { return (whole)(key_of(x[v]) == at.key); });
+            chosen = find_id(vocab, target - at.before, [&](int v) {
+                         return key_of(x[v]) == at.key ? weight[v] : 0;
+                     }).id;
         }
     }
     if (threadIdx.x == 0)
