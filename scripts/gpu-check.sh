@@ -3,7 +3,7 @@
 #
 # Usage: scripts/gpu-check.sh [--quick] [--out FILE]      on the GPU machine
 #        scripts/gpu-check.sh --pack FILE.tar.gz          on one with everything, for a bare one
-#        scripts/gpu-check.sh --emulated                  this script itself, without a GPU
+#        scripts/gpu-check.sh --emulated [--quick]        this script itself, without a GPU
 #
 # Needs the CUDA toolkit (12.0 or later), a C compiler, make, and the headers and libraries of jansson,
 # xxHash and zlib, which --pack carries along with the reference's outputs. No network. What is found
@@ -228,6 +228,7 @@ tests()
 {
     local test dir=build/$1/tests
     for test in golden_ops golden_model; do
+        [[ -z $emulated || -z $quick || $test == golden_ops ]] || continue
         check "$1 $test" 120 "$dir/$test" "tests/golden/${test#golden_}"
         [[ -z $golden || -n $emulated ]] ||
             check "$1 $test, all outputs" 200 "$dir/$test" "$golden/${test#golden_}"
@@ -236,7 +237,7 @@ tests()
         # Written for processors, whose numbers of threads it changes.
         [[ $test != */device_threads ]] || continue
         [[ -x $test && -e tests/${test##*/}.c ]] || continue
-        [[ -z $emulated || $test == */device_queue || $test == */device_ops ]] || continue
+        [[ -z $emulated || (-z $quick && ($test == */device_queue || $test == */device_ops)) ]] || continue
         check "$1 ${test##*/}" 120 "$test"
     done
 }
@@ -364,7 +365,7 @@ for case in "${cases[@]}"; do
     fi
 done
 for block in ttt_linear ttt_mlp self_attention; do
-    [[ -n $emulated && $block != ttt_linear ]] ||
+    [[ -n $emulated && ($block != ttt_linear || -n $quick) ]] ||
         [[ -n $quick && $block == self_attention ]] ||
         shell "bf16 beside fp32, $block" 100 narrow_and_wide $block
 done
