@@ -6,7 +6,7 @@
 
 /* Lines end with LF, or CR LF. The line end in front of a parting line belongs to neither document,
    and between two parting lines there is none. Zero means closed; set by the caller: most, lines,
-   parting. Memory: twice the longest document. */
+   parting. Memory: twice the longest document, or `most`. */
 struct prose {
     size_t most;            /* bytes of the longest document; 0: any */
     const char *parting;    /* the line, borrowed; NULL: lines of blanks, tabs and CR */
