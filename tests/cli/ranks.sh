@@ -59,16 +59,15 @@ begin() {
 all_say() {
     local r i
     for r in 0 1 2 3; do
+        [[ $r == "$2" ]] && continue
         for ((i = 0; i < 100; i++)); do
             [[ -s $work/$1.$r.status ]] && break
             sleep 0.1
         done
         cp "$work/$1.$r.err" "$work/err"
-        [[ $r == "$2" ]] && continue
         [[ $(cat "$work/$1.$r.status") -eq 1 && $(grep -c ' rank [0-9]* (' "$work/err") -eq 1 ]] &&
             says "^ttt-train rank $r: rank $2 ([^)]*) $3" || return 1
     done
-    [[ $(cat "$work/$1.$2.status") -eq 137 ]]
 }
 goes_on() { # goes_on NAME: its checkpoint is whole
     train 4 2,2,1 "$1" --update_model_config="dict($shape)" --resume=auto \
