@@ -16,7 +16,7 @@ ok() { passed=$((passed + 1)); echo "ok   $1"; }
 bad() {
     failed=$((failed + 1))
     echo "FAIL $1"
-    sed 's/^/     | /' err 2>/dev/null | tail -n 5
+    sed 's/^/     | /' "$work/err" 2>/dev/null | tail -n 5
 }
 skip() { skipped=$((skipped + 1)); echo "skip $1  $2"; } # skip NAME REASON
 check() { # check NAME COMMAND...: the command succeeds
@@ -28,9 +28,9 @@ check() { # check NAME COMMAND...: the command succeeds
 refuses() {
     local name=$1 status=$2 words=$3 got
     shift 3
-    "${program[@]:?}" "$@" >/dev/null 2>err
+    "${program[@]:?}" "$@" >/dev/null 2>"$work/err"
     got=$?
-    if [[ $got -eq $status ]] && grep -q -- "$words" err; then
+    if [[ $got -eq $status ]] && grep -q -- "$words" "$work/err"; then
         ok "$name"
     else
         echo "     | exit $got, expected $status and: $words"

@@ -1,24 +1,8 @@
 #!/bin/bash
 # train.sh BIN -- ttt-train as people and machines use it: killed, stopped, short of disk, misspelt.
-set -uo pipefail
-bin=$(cd "${1:?usage: train.sh BIN}" && pwd) || exit 1
-cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d --tmpdir ttt-train-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0 skipped=0
-export OMP_NUM_THREADS=1
-
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() {
-    failed=$((failed + 1))
-    echo "FAIL $1"
-    sed 's/^/     | /' "$work/err" 2>/dev/null | tail -n 5
-}
-check() { # check NAME COMMAND...: the command succeeds
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
+cd "$here" || exit 1
 
 # array FILE COUNT: ids 3 to 52 in a pattern that can be learnt, as numpy writes uint16.
 array() {
@@ -360,5 +344,4 @@ leaf=$(dirname "$(find "$work/packed" -name train.npy)")
 truncate -s -2 "$leaf/train.npy"
 refuses cut-dataset 1 'the manifest beside it says' --dataset_path="$work/packed" --vocab_size=0
 
-echo "$passed passed, $failed failed$([[ $skipped -gt 0 ]] && echo ", $skipped skipped")"
-[[ $failed -eq 0 ]]
+finish
