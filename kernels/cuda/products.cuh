@@ -238,6 +238,8 @@ static __device__ inline void rows_times(const float *a, int stride, const float
             }
             const int row = first + at.group;
             if constexpr (TILES == 4) {
+                // An index that is not known would put the sums into local memory.
+                UNROLL_4
                 for (int i = 0; i < 4; i++)
                     if (row + i / 2 * 8 < tokens)
                         take(row + i / 2 * 8, column + 8 * at.part + i % 2 * 4,
