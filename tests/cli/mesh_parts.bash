@@ -5,7 +5,8 @@ set -uo pipefail
 bin=$(cd "${1:?usage: SCRIPT BIN}" && pwd) || exit 1
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d --tmpdir ttt-mesh-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
+# A rank that mpirun is ending may write there yet.
+trap 'rm -rf "$work" 2>/dev/null || { sleep 2; rm -rf "$work"; }' EXIT
 passed=0 failed=0 skipped=0
 export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # Of a sanitizer's build: MPI itself leaks a little.
