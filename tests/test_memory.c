@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BATCH = 2, SEQ = 512, VOCAB = 4096 };
+enum { BATCH = 2, SEQ = 256, VOCAB = 4096 };
 
 static const double SHARE = 0.1;
 
