@@ -6,6 +6,7 @@
 #ifndef DATA_H
 #define DATA_H
 
+#include "checksum.h"
 #include "npy.h"
 
 /* An array of ids cut into windows. Zero means closed. */
@@ -23,6 +24,11 @@ must_check int data_open(struct data *d, const char *path, int seq, int vocab_si
 must_check int data_open_short(struct data *d, const char *path, int seq, int vocab_size,
                                bool mask_bos);
 void data_close(struct data *d); /* harmless when closed */
+
+/* Of the whole file where it is small, else of pieces evenly apart, the first and the last among
+   them: quick however long the file is, and almost surely another for another text. "" when
+   closed. */
+struct xxh3 data_sample(const struct data *d);
 
 /* Rows of windows on the host, [rows][seq] each. Zero means closed. */
 struct batch {

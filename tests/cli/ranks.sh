@@ -17,6 +17,13 @@ mpirun -n 1 --oversubscribe env TTT=1 "$bin/ttt-train" "${common[@]}" "${model[@
     --exp_name=differ : -n 1 "$bin/ttt-train" "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 \
     --exp_name=differ --dataset_path="$work/data2" >"$work/out" 2>"$work/err"
 check 'other data are named' says 'dataset_path is .*data2'
+mkdir "$work/there"
+cp -r "$work/data" "$work/there"
+printf '\x07' | dd of="$work/there/data/${data##*/}/train.npy" bs=1 seek=3000 conv=notrunc status=none
+mpirun -n 1 --oversubscribe -wdir "$work" "$bin/ttt-train" "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 \
+    --exp_name=differ --dataset_path=data : -n 1 -wdir "$work/there" "$bin/ttt-train" "${common[@]}" \
+    "${model[@]}" --mesh_dim=2,1,1 --exp_name=differ --dataset_path=data >"$work/out" 2>"$work/err"
+check 'other data under the same path are named' says 'rank 1 .*: the XXH3-128 of samples of train.npy is'
 mkdir "$work/other"
 cp "$bin"/ttt-train{,-mpi} "$work/other"
 printf '\0' >>"$work/other/ttt-train-mpi"
@@ -55,20 +62,6 @@ begin() {
         sleep 0.1
     done
 }
-# all_say NAME RANK WORDS: each rank but that one, in one sentence, and ends with 1.
-all_say() {
-    local r i
-    for r in 0 1 2 3; do
-        [[ $r == "$2" ]] && continue
-        for ((i = 0; i < 100; i++)); do
-            [[ -s $work/$1.$r.status ]] && break
-            sleep 0.1
-        done
-        cp "$work/$1.$r.err" "$work/err"
-        [[ $(cat "$work/$1.$r.status") -eq 1 && $(grep -c ' rank [0-9]* (' "$work/err") -eq 1 ]] &&
-            says "^ttt-train rank $r: rank $2 ([^)]*) $3" || return 1
-    done
-}
 goes_on() { # goes_on NAME: its checkpoint is whole
     train 4 2,2,1 "$1" --update_model_config="dict($shape)" --resume=auto \
         --total_steps=$(($(sed 's/step_//' "$work/runs/$1/latest") + 2))
@@ -77,7 +70,7 @@ goes_on() { # goes_on NAME: its checkpoint is whole
 begin killed
 kill -KILL "$(cat "$work/killed.2.pid")"
 wait "$launcher" 2>/dev/null
-check 'a rank killed: each other rank ends with one sentence that names it' all_say killed 2 'is gone'
+check 'a rank killed: each other rank ends with one sentence that names it' all_say killed 2 ' is gone'
 check 'and the last checkpoint is whole' goes_on killed
 
 begin stopped --comm_timeout=2
@@ -92,7 +85,7 @@ check 'within the time limit' test $((SECONDS - began)) -le 10
 kill -KILL "$victim" 2>/dev/null
 wait "$launcher" 2>/dev/null
 check 'a rank stopped: each other rank ends with one sentence that names it' \
-    all_say stopped 3 'has said nothing for'
+    all_say stopped 3 ' has said nothing for'
 check 'and the last checkpoint is whole as well' goes_on stopped
 
 begin asked
