@@ -86,6 +86,10 @@ void comm_barrier(enum comm_axis axis);
 /* The first thing that went wrong, as a sentence, or NULL. */
 const char *comm_error(void);
 
+/* The same of what fails by itself while ops wait for it, perhaps for ever: for another thread to
+   ask, from before comm_open until after comm_close. */
+const char *comm_alarm(void);
+
 /* What this rank has sent along an axis since comm_open, as the algorithms that send least do: of
    n ranks and b bytes, an all-reduce 2 (n-1)/n b, a gather or a scatter (n-1)/n b of the whole, a
    broadcast b (n-1)/n. Axes of one rank send nothing and count nothing. */

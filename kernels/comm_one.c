@@ -70,3 +70,8 @@ const char *comm_error(void)
 {
     return NULL;
 }
+
+const char *comm_alarm(void)
+{
+    return NULL;
+}

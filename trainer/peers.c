@@ -48,27 +48,39 @@ static void meet(struct peer *to, const struct hello *h, int fd)
              h->process);
 }
 
-/* A process that has connected: one of ours, or nobody. */
-static void let_in(struct peers *p, int fd, double deadline_s)
+/* Why who said this is none of ours; NULL when it is one. */
+static const char *doubt(const struct peers *p, const struct hello *h)
 {
-    struct hello h;
     const struct ranks *r = &p->ranks;
-    char answer = 0;
-    if (wire_get(fd, &h, sizeof h, deadline_s) || memcmp(h.magic, MAGIC, sizeof MAGIC) ||
-        memcmp(h.token, r->token, strnlen(r->token, sizeof r->token) + 1) || h.rank == 0 ||
-        h.rank >= (uint32_t)r->count || h.count != (uint32_t)r->count || p->peer[h.rank].fd >= 0) {
-        (void)!wire_put(fd, &answer, 1, deadline_s);
-        close(fd);
-        return;
-    }
-    h.host[sizeof h.host - 1] = 0;
-    meet(&p->peer[h.rank], &h, fd);
-    answer = 1;
-    (void)!wire_put(fd, &answer, 1, deadline_s);
+    if (memcmp(h->magic, MAGIC, sizeof MAGIC))
+        return "it did not speak as a rank does";
+    if (memcmp(h->token, r->token, strnlen(r->token, sizeof r->token) + 1))
+        return "its job token was another (TTT_JOB_TOKEN)";
+    if (h->count != (uint32_t)r->count || h->rank == 0 || h->rank >= h->count)
+        return "it was started as one of another number of ranks";
+    return p->peer[h->rank].fd >= 0 ? "its rank had come before" : NULL;
 }
 
-/* The ranks that have not come, as "ranks 2, 5", for people. */
-static int missing(const struct peers *p)
+/* A process that has connected: one of ours, or nobody, and then why. */
+static const char *let_in(struct peers *p, int fd, double deadline_s)
+{
+    struct hello h;
+    const char *trouble =
+        wire_get(fd, &h, sizeof h, deadline_s) ? "it did not speak as a rank does" : doubt(p, &h);
+    char answer = !trouble;
+    if (!trouble) {
+        h.host[sizeof h.host - 1] = 0;
+        meet(&p->peer[h.rank], &h, fd);
+    }
+    (void)!wire_put(fd, &answer, 1, deadline_s);
+    if (trouble)
+        close(fd);
+    return trouble;
+}
+
+/* The ranks that have not come, as "ranks 2, 5", for people; and why someone else was turned away,
+   or NULL. */
+static int missing(const struct peers *p, const char *away)
 {
     char list[256] = "";
     int n = 0, shown = 0;
@@ -82,9 +94,10 @@ static int missing(const struct peers *p)
             shown++;
         }
     }
-    return fail("rank%s %s%s of %d did not come to %s port %d within %.0f s", n > 1 ? "s" : "",
+    return fail("rank%s %s%s of %d did not come to %s port %d within %.0f s%s%s", n > 1 ? "s" : "",
                 list, shown < n ? ", ..." : "", p->ranks.count, p->ranks.address, p->ranks.port,
-                p->timeout_s);
+                p->timeout_s, away ? "; a process that came was turned away: " : "",
+                away ? away : "");
 }
 
 static int receive_all(struct peers *p, double deadline_s)
@@ -95,40 +108,48 @@ static int receive_all(struct peers *p, double deadline_s)
         return -1;
     greet(&self, &p->ranks);
     meet(&p->peer[0], &self, -1);
+    const char *away = NULL;
     int here = 1;
     while (here < p->ranks.count && (fd = wire_accept(listener, deadline_s)) >= 0) {
         /* A stranger that says nothing must not keep the others waiting. */
-        let_in(p, fd, now_s() + 5 < deadline_s ? now_s() + 5 : deadline_s);
+        const char *trouble = let_in(p, fd, now_s() + 5 < deadline_s ? now_s() + 5 : deadline_s);
+        away = trouble ? trouble : away;
         here = 1;
         for (int i = 1; i < p->ranks.count; i++)
             here += p->peer[i].fd >= 0;
     }
     close(listener);
-    return here == p->ranks.count ? 0 : missing(p);
+    return here == p->ranks.count ? 0 : missing(p, away);
 }
 
 /* Rank 0 may have had to take a port further on, and what answers at one may be another job. */
 static int come(struct peers *p, double deadline_s)
 {
     struct hello self, first = {.host = ""};
+    bool turned_away = false;
     greet(&self, &p->ranks);
     for (int turn = 0; now_s() < deadline_s; turn++) {
         int fd = wire_connect(p->ranks.address, p->ranks.port + turn % WIRE_PORTS);
         char answer = 0;
-        if (fd >= 0 && !wire_put(fd, &self, sizeof self, deadline_s) &&
-            !wire_get(fd, &answer, 1, deadline_s) && answer) {
+        bool answered = fd >= 0 && !wire_put(fd, &self, sizeof self, deadline_s) &&
+                        !wire_get(fd, &answer, 1, deadline_s);
+        if (answered && answer) {
             snprintf(first.host, sizeof first.host, "%.60s", p->ranks.address);
             meet(&p->peer[0], &first, fd);
             snprintf(p->peer[0].name, sizeof p->peer[0].name, "rank 0 (%.60s)", first.host);
             return 0;
         }
+        turned_away |= answered;
         if (fd >= 0)
             close(fd);
         if (turn % WIRE_PORTS == WIRE_PORTS - 1)
             usleep(100000);
     }
-    return fail("rank 0 did not answer at %s port %d within %.0f s", p->ranks.address,
-                p->ranks.port, p->timeout_s);
+    return fail("rank 0 did not answer at %s port %d within %.0f s%s", p->ranks.address,
+                p->ranks.port, p->timeout_s,
+                turned_away ? "; another job there turned this rank away: all ranks of a job need "
+                              "the same TTT_JOB_TOKEN and number of ranks"
+                            : "");
 }
 
 int peers_open(struct peers *p, const struct ranks *ranks, double timeout_s)

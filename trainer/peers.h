@@ -24,12 +24,14 @@ struct peer {
 };
 
 /* Zero means closed, and so does a single rank, for which every function does nothing. Fields are
-   private but ranks and advice. */
+   private but ranks, advice and alarm. */
 struct peers {
     struct ranks ranks;
     double timeout_s;
     const char *advice; /* what sentences about others end with, or NULL; may be set */
-    struct peer *peer;  /* [count], by rank; other ranks than 0 know only rank 0. Owned */
+    /* May be set: asked by the watcher, for the loop may hang; a sentence ends the run. */
+    const char *(*alarm)(void);
+    struct peer *peer; /* [count], by rank; other ranks than 0 know only rank 0. Owned */
     pthread_t watcher;
     bool watching;
     atomic_ullong beats;
@@ -60,7 +62,8 @@ must_check int peers_watch(struct peers *p);
 /* This rank's loop goes on. */
 void peers_beat(struct peers *p);
 
-/* This rank ends with a sentence of its own; the others are told it. */
+/* This rank ends with a sentence of its own; the others are told it, or before peers_watch find it
+   gone. */
 void peers_fail(struct peers *p, const char *sentence);
 
 #endif

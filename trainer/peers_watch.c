@@ -117,6 +117,18 @@ static void look(struct peers *p)
                       now - slowest->moved_s);
 }
 
+/* Something is wrong with what the loop of this rank may be waiting for. */
+static void heed_alarm(struct peers *p)
+{
+    const char *trouble = p->alarm ? p->alarm() : NULL;
+    if (!trouble)
+        return;
+    if (p->ranks.rank == 0)
+        leave_because(p, "%s: %.800s", p->peer[0].name, trouble);
+    peers_fail(p, trouble);
+    leave(p, trouble);
+}
+
 static bool has_left(const struct peers *p)
 {
     for (int i = 0; i < neighbours(p); i++)
@@ -140,6 +152,7 @@ static void *watch(void *arg)
             if (!p->leaving)
                 tell(p, WORD_BEAT, "");
             look(p);
+            heed_alarm(p);
             next_s = now_s() + every_s;
         }
         for (int i = 0; i < count; i++)
@@ -172,7 +185,7 @@ void peers_beat(struct peers *p)
 
 void peers_fail(struct peers *p, const char *sentence)
 {
-    if (p->ranks.count <= 1 || !p->peer)
+    if (!p->watching) /* who waits for something else finds this rank gone */
         return;
     tell(p, WORD_FAIL, sentence);
     if (p->ranks.rank == 0)

@@ -128,6 +128,7 @@ int team_join(struct team *t)
     const char *trouble = team_is_first(t) ? comm_make_id(mesh.id) : NULL;
     if (trouble)
         return fail("%s", trouble);
+    t->peers.alarm = comm_alarm;
     if (peers_share(&t->peers, mesh.id, sizeof mesh.id) || peers_watch(&t->peers))
         return -1;
     trouble = comm_open(&mesh);

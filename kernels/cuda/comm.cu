@@ -5,6 +5,7 @@
 #include "launch.cuh"
 
 #include <dlfcn.h>
+#include <mutex>
 #include <nccl.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,10 @@ static uint64_t last_ticket;
 static float *one;        // what a barrier adds up
 static char failure[512]; // the first, kept; empty while all is well
 
+// Two threads never call NCCL at once; comm_alarm looks only while the lines are whole.
+static std::mutex calling;
+static bool joined;
+
 // ---- what went wrong --------------------------------------------------------------------------
 
 static bool is_well(const char *what, ncclResult_t r)
@@ -69,12 +74,35 @@ static bool settle(const char *what, ncclComm_t comm, ncclResult_t r)
 
 const char *comm_error(void)
 {
+    std::lock_guard<std::mutex> hold(calling);
     for (int a = 0; a < COMM_AXES; a++) {
         ncclResult_t r = ncclSuccess;
         if (lines[a] && is_well("state", nccl.CommGetAsyncError(lines[a], &r)))
             is_well("a collective", r);
     }
     return failure[0] ? failure : NULL;
+}
+
+const char *comm_alarm(void)
+{
+    static char sentence[512];
+    const char *trouble = NULL;
+    if (!calling.try_lock()) // the other thread hears itself what its call says
+        return NULL;
+    for (int a = 0; a < COMM_AXES && joined && !trouble; a++) {
+        ncclResult_t r = ncclSuccess, asked = ncclSuccess;
+        if (lines[a])
+            asked = nccl.CommGetAsyncError(lines[a], &r);
+        if (asked != ncclSuccess)
+            r = asked;
+        if (r != ncclSuccess && r != ncclInProgress) {
+            snprintf(sentence, sizeof sentence, "NCCL: a collective: %.300s",
+                     nccl.GetErrorString(r));
+            trouble = sentence;
+        }
+    }
+    calling.unlock();
+    return trouble;
 }
 
 // ---- open and close -----------------------------------------------------------------------------
@@ -163,13 +191,17 @@ const char *comm_open(const struct comm_mesh *mesh)
     one = (float *)device_alloc(sizeof *one);
     if (!one)
         return "out of memory on the device";
-    return well && join(mesh) ? NULL : failure;
+    std::lock_guard<std::mutex> hold(calling);
+    joined = well && join(mesh);
+    return joined ? NULL : failure;
 }
 
 void comm_close(void)
 {
     if (stream)
         cudaStreamSynchronize(stream);
+    std::lock_guard<std::mutex> hold(calling);
+    joined = false;
     for (int a = 0; a < COMM_AXES; a++)
         if (lines[a])
             nccl.CommDestroy(lines[a]);
@@ -223,6 +255,7 @@ uint64_t comm_all_reduce(void *x, size_t count, enum comm_type type, enum comm_a
 {
     if (!begin(axis, count, type, 1, 2))
         return last_ticket;
+    std::lock_guard<std::mutex> hold(calling);
     return end("all-reduce", axis,
                nccl.AllReduce(x, x, count, datatype(type), ncclSum, lines[axis], stream));
 }
@@ -234,6 +267,7 @@ uint64_t comm_all_gather(void *to, const void *from, size_t count, enum comm_typ
         return copy(to, from, count * comm_type_bytes(type));
     if (!begin(axis, count, type, (size_t)comm_ranks(axis), 1))
         return last_ticket;
+    std::lock_guard<std::mutex> hold(calling);
     return end("all-gather", axis,
                nccl.AllGather(from, to, count, datatype(type), lines[axis], stream));
 }
@@ -245,6 +279,7 @@ uint64_t comm_reduce_scatter(void *to, const void *from, size_t count, enum comm
         return copy(to, from, count * comm_type_bytes(type));
     if (!begin(axis, count, type, (size_t)comm_ranks(axis), 1))
         return last_ticket;
+    std::lock_guard<std::mutex> hold(calling);
     return end("reduce-scatter", axis,
                nccl.ReduceScatter(from, to, count, datatype(type), ncclSum, lines[axis], stream));
 }
@@ -253,6 +288,7 @@ uint64_t comm_broadcast(void *x, size_t count, enum comm_type type, int root, en
 {
     if (!begin(axis, count, type, 1, 1))
         return last_ticket;
+    std::lock_guard<std::mutex> hold(calling);
     return end("broadcast", axis,
                nccl.Broadcast(x, x, count, datatype(type), root, lines[axis], stream));
 }
@@ -272,8 +308,10 @@ void comm_barrier(enum comm_axis axis)
         return;
     // Not counted: it carries nothing.
     if (is_well_cuda("barrier", cudaEventRecord(before, device_stream)) &&
-        is_well_cuda("barrier", cudaStreamWaitEvent(stream, before, 0)))
+        is_well_cuda("barrier", cudaStreamWaitEvent(stream, before, 0))) {
+        std::lock_guard<std::mutex> hold(calling);
         end("barrier", axis,
             nccl.AllReduce(one, one, 1, ncclFloat32, ncclSum, lines[axis], stream));
+    }
     is_well_cuda("barrier", cudaStreamSynchronize(stream));
 }

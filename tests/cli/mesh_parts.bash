@@ -64,8 +64,25 @@ train() {
         --mesh_dim="$mesh" --exp_name="$name" "$@" >"$work/out" 2>"$work/err"
 }
 says() { grep -q -- "$1" "$work/err"; }
+# all_say NAME RANK WORDS: each rank but that one, in one sentence, and ends with 1. NAME.RANK.pid, .err and
+# .status tell of a rank.
+all_say() {
+    local pid r i
+    for pid in "$work/$1".*.pid; do
+        r=${pid%.pid} r=${r##*.}
+        [[ $r == "$2" ]] && continue
+        for ((i = 0; i < 100; i++)); do
+            [[ -s $work/$1.$r.status ]] && break
+            sleep 0.1
+        done
+        cp "$work/$1.$r.err" "$work/err"
+        [[ $(cat "$work/$1.$r.status") -eq 1 && $(grep -c ' rank [0-9]* (' "$work/err") -eq 1 ]] &&
+            says "^ttt-train rank $r: rank $2 ([^)]*)$3" || return 1
+    done
+}
 
-# same RUN RUN: losses within 2e-6 of their size, parameters within 2e-5 in relative L2.
+# same.py RUN RUN: losses within 2e-6 of their size, parameters within 2e-5 in relative L2; or with one
+# word more, parameters equal to the bit.
 cat >"$work/same.py" <<'PY'
 import array, glob, json, os, struct, sys
 
@@ -113,7 +130,9 @@ def losses(run):
     lines = [json.loads(l) for l in open(os.path.join(run, "metrics.jsonl"))]
     return [l.get("loss", l.get("val_loss")) for l in lines if "loss" in l or "val_loss" in l]
 
-a, b = sys.argv[1:]
+a, b = sys.argv[1:3]
+if sys.argv[3:]:
+    sys.exit(not tensors(a) or tensors(a) != tensors(b))
 la, lb = losses(a), losses(b)
 worst = max(abs(x - y) / max(1, abs(x)) for x, y in zip(la, lb))
 pa, pb = tensors(a), tensors(b)

@@ -4,6 +4,7 @@
 # shellcheck source=tests/cli/mesh_parts.bash disable=SC2154
 . "$(dirname "$0")/mesh_parts.bash" "$@"
 export TTT_MASTER_ADDR=127.0.0.1
+cpu=$bin/../../cpu/bin
 [[ $bin == *bf16* ]] && loose=2e-2 || loose=2e-6
 
 # together RANKS COMMAND...: as a launcher by hand would.
@@ -80,4 +81,118 @@ check 'ttt-train on 1,2,2' close_to one many
 "$bin/ttt-train" "${common[@]}" "${small[@]}" --exp_name=many --resume=auto \
     --total_steps=4 2>"$work/err"
 check 'one rank goes on where four were' says 'step 4/4'
+
+# ---- ranks of another build ----------------------------------------------------------------------
+
+# A step of no size: what a run saves is what it took over.
+still=("${small[@]}" --optimizer.adamw_optimizer.lr=0 --optimizer.adamw_optimizer.end_lr=0 --resume=auto)
+if [[ ! -x $cpu/ttt-train-mpi ]] || ! command -v mpirun >/dev/null; then
+    skipped=$((skipped + 1))
+    echo 'skip a checkpoint from build to build: no ttt-train-mpi of the cpu build, or no mpirun'
+else
+    bin=$cpu train 2 1,2,1 moved "${small[@]}" || bad 'two ranks of the cpu build'
+    cp -r "$work/runs/moved" "$work/runs/taken"
+    "$bin/ttt-train" "${common[@]}" "${still[@]}" --exp_name=taken --total_steps=4 2>"$work/err"
+    check 'two ranks over MPI, then one of the CUDA text: every bit of the parameters' \
+        python3 "$work/same.py" "$work/runs/moved" "$work/runs/taken" bits
+    check 'and it made a step' says 'step 4/4'
+    cp -r "$work/runs/many" "$work/runs/back"
+    bin=$cpu train 2 1,1,2 back "${still[@]}" --total_steps=5
+    check 'and one of the CUDA text, then two over MPI' \
+        python3 "$work/same.py" "$work/runs/many" "$work/runs/back" bits
+    check 'and they made a step' says 'step 5/5'
+fi
+
+# ---- strangers -----------------------------------------------------------------------------------
+
+# alone NAME RANK COMMAND...: one of two ranks, in the background.
+alone() {
+    local file=$work/$1.$2 r=$2
+    shift 2
+    TTT_RANK=$r TTT_RANKS=2 TTT_LOCAL_RANK=0 timeout -k 5 100 bash -c '
+        "${@:2}" >/dev/null 2>"$1.err" & echo $! >"$1.pid"; wait $!; echo $? >"$1.status"' - "$file" "$@" &
+}
+ends() { # ends NAME RANK STATUS WORDS
+    cp "$work/$1.$2.err" "$work/err"
+    [[ $(cat "$work/$1.$2.status") -eq $3 ]] && says "$4"
+}
+two=("$bin/ttt-train" "${common[@]}" "${small[@]}" "--mesh_dim=2,1,1")
+rooms=("$work" "$work/runs")
+port=$((30000 + RANDOM % 20000))
+export TTT_MASTER_PORT=$port
+TTT_JOB_TOKEN=ours alone met 0 "${two[@]}" --exp_name=met
+for ((i = 0; i < 100; i++)); do
+    exec 3<>"/dev/tcp/127.0.0.1/$port" && break
+    sleep 0.1
+done 2>/dev/null
+head -c 1000 /dev/zero >&3
+exec 3>&-
+TTT_JOB_TOKEN=theirs alone wrong 1 "${two[@]}" --exp_name=met --comm_timeout=1
+strangers=$!
+alone none 1 "${two[@]}" --exp_name=met --comm_timeout=1
+wait $! $strangers
+check 'a rank of another token is turned away and told' ends wrong 1 1 'turned this rank away: .* TTT_JOB_TOKEN'
+check 'so is one of none' ends none 1 1 'turned this rank away: .* TTT_JOB_TOKEN'
+TTT_JOB_TOKEN=ours alone met 1 "${two[@]}" --exp_name=met
+wait
+check 'the job that they came to goes on' ends met 0 0 'step 3/3'
+check 'with its own rank' test "$(cat "$work/met.1.status")" -eq 0
+TTT_JOB_TOKEN=ours alone unmet 0 "${two[@]}" --exp_name=unmet --comm_timeout=2
+TTT_JOB_TOKEN=theirs alone unmet 1 "${two[@]}" --exp_name=unmet --comm_timeout=1
+wait
+check 'and one that no rank comes to says who came' \
+    ends unmet 0 1 'rank 1 of 2 did not come .* turned away: its job token was another'
+unset TTT_MASTER_PORT
+for r in 0 1; do
+    TTT_JOB_TOKEN=ours alone fell $r env -C "${rooms[r]}" "${two[@]}" --exp_name=fell --dataset_path=data
+done
+wait
+check 'a rank without its data: the other names it' ends fell 0 1 'rank 1 (.*) is gone, .* before the first step'
+
+# ---- ranks that die or stop, and a library that fails --------------------------------------------
+
+export TTT_JOB_TOKEN=$work
+# begin NAME FLAGS...: a long run of two ranks, under way when this returns.
+begin() {
+    local name=$1 r
+    shift
+    for r in 0 1; do
+        alone "$name" $r "${two[@]}" --exp_name="$name" --total_steps=100000 --save_checkpoint_freq=2 "$@"
+    done
+    for ((i = 0; i < 300; i++)); do
+        [[ -e $work/runs/$name/latest ]] && return
+        sleep 0.1
+    done
+}
+goes_on() { # goes_on NAME: its checkpoint is whole
+    local step
+    step=$(sed 's/step_//' "$work/runs/$1/latest")
+    "$bin/ttt-train" "${common[@]}" "${small[@]}" --exp_name="$1" --resume=auto \
+        --total_steps=$((step + 1)) 2>"$work/err" && says "step $((step + 1))/$((step + 1))"
+}
+begin killed
+kill -KILL "$(cat "$work/killed.1.pid")"
+wait
+check 'a rank killed: the other ends with one sentence that names it' all_say killed 1 ' is gone'
+check 'and the last checkpoint is whole' goes_on killed
+begin stopped --comm_timeout=2
+victim=$(cat "$work/stopped.0.pid") began=$SECONDS
+kill -STOP "$victim"
+check 'a rank stopped: the other ends with one sentence that names it' \
+    all_say stopped 0 ' has said nothing for'
+check 'within the time limit' test $((SECONDS - began)) -le 10
+kill -KILL "$victim"
+wait
+check 'and the last checkpoint is whole as well' goes_on stopped
+
+# A collective that never ends, of which NCCL tells only who asks.
+for r in 0 1; do
+    if [[ $r == 1 ]]; then export EMULATED_NCCL_FAILS=40; fi
+    alone failed $r "${two[@]}" --exp_name=failed --total_steps=1000
+done
+unset EMULATED_NCCL_FAILS
+wait
+check 'NCCL fails on a rank: the other ends with one sentence that names it' \
+    all_say failed 1 ': NCCL: a collective: a remote process does not answer'
+check 'and so does the rank itself' ends failed 1 1 'rank 1: NCCL: a collective: a remote process does not answer'
 finish

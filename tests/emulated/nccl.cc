@@ -1,7 +1,8 @@
 // nccl.cc -- stands in for NCCL: processes of one machine meet in shared memory. Every rank has to
 // call the same operation with the same count, type and root, on a stream of its own that has been
 // told to wait for the device's; what is queued is done when that stream is waited for, and no
-// sooner.
+// sooner. With EMULATED_NCCL_FAILS=N in the environment a rank's N-th collective never ends, and
+// that it failed is told only to who asks.
 #include "nccl.h"
 
 #include "device_memory.h"
@@ -9,6 +10,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
@@ -78,7 +80,9 @@ ncclResult_t ncclGetVersion(int *version)
 
 const char *ncclGetErrorString(ncclResult_t r)
 {
-    return r == ncclSuccess ? "no error" : "invalid argument";
+    return r == ncclSuccess       ? "no error"
+           : r == ncclRemoteError ? "a remote process does not answer"
+                                  : "invalid argument";
 }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
@@ -117,9 +121,21 @@ ncclResult_t ncclCommSplit(ncclComm_t c, int colour, int key, ncclComm_t *made,
     return ncclInProgress;
 }
 
+static std::atomic<bool> failed;
+
+static void fail_when_asked()
+{
+    static const char *when = getenv("EMULATED_NCCL_FAILS");
+    static int calls;
+    if (!when || ++calls != atoi(when))
+        return;
+    for (failed = true;;)
+        pause();
+}
+
 ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t *r)
 {
-    *r = ncclSuccess;
+    *r = failed ? ncclRemoteError : ncclSuccess;
     return ncclSuccess;
 }
 
@@ -193,6 +209,7 @@ static ncclResult_t queue(ncclComm *c, int op, const void *from, void *to, size_
     emulated::check_stream(stream, device_stream);
     emulated::queue(stream, (const void *)ncclGetVersion, [=] {
         size_t given = op == SCATTER ? count * ranks : count;
+        fail_when_asked();
         std::vector<char> all = exchange(c, call{op, type, root, count}, from, given * size);
         size_t skip = op == SCATTER ? (size_t)c->rank * count * size : 0;
         if (op == GATHER) {

@@ -7,7 +7,12 @@
 
 #define NCCL_LINKED // the functions are in the program
 
-enum ncclResult_t { ncclSuccess = 0, ncclInvalidArgument = 4, ncclInProgress = 7 };
+enum ncclResult_t {
+    ncclSuccess = 0,
+    ncclInvalidArgument = 4,
+    ncclRemoteError = 6,
+    ncclInProgress = 7
+};
 enum ncclDataType_t { ncclFloat32 = 7, ncclFloat64 = 8, ncclBfloat16 = 9 };
 enum ncclRedOp_t { ncclSum = 0 };
 
