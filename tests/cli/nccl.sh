@@ -127,9 +127,9 @@ for ((i = 0; i < 100; i++)); do
 done 2>/dev/null
 head -c 1000 /dev/zero >&3
 exec 3>&-
-TTT_JOB_TOKEN=theirs alone wrong 1 "${two[@]}" --exp_name=met --comm_timeout=1
+TTT_JOB_TOKEN=theirs alone wrong 1 "${two[@]}" --exp_name=met --comm_timeout=2
 strangers=$!
-alone none 1 "${two[@]}" --exp_name=met --comm_timeout=1
+alone none 1 "${two[@]}" --exp_name=met --comm_timeout=2
 wait $! $strangers
 check 'a rank of another token is turned away and told' ends wrong 1 1 'turned this rank away: .* TTT_JOB_TOKEN'
 check 'so is one of none' ends none 1 1 'turned this rank away: .* TTT_JOB_TOKEN'
@@ -137,7 +137,7 @@ TTT_JOB_TOKEN=ours alone met 1 "${two[@]}" --exp_name=met
 wait
 check 'the job that they came to goes on' ends met 0 0 'step 3/3'
 check 'with its own rank' test "$(cat "$work/met.1.status")" -eq 0
-TTT_JOB_TOKEN=ours alone unmet 0 "${two[@]}" --exp_name=unmet --comm_timeout=2
+TTT_JOB_TOKEN=ours alone unmet 0 "${two[@]}" --exp_name=unmet --comm_timeout=4
 TTT_JOB_TOKEN=theirs alone unmet 1 "${two[@]}" --exp_name=unmet --comm_timeout=1
 wait
 check 'and one that no rank comes to says who came' \
@@ -175,7 +175,7 @@ kill -KILL "$(cat "$work/killed.1.pid")"
 wait
 check 'a rank killed: the other ends with one sentence that names it' all_say killed 1 ' is gone'
 check 'and the last checkpoint is whole' goes_on killed
-begin stopped --comm_timeout=2
+begin stopped --comm_timeout=5
 victim=$(cat "$work/stopped.0.pid") began=$SECONDS
 kill -STOP "$victim"
 check 'a rank stopped: the other ends with one sentence that names it' \

@@ -73,7 +73,7 @@ wait "$launcher" 2>/dev/null
 check 'a rank killed: each other rank ends with one sentence that names it' all_say killed 2 ' is gone'
 check 'and the last checkpoint is whole' goes_on killed
 
-begin stopped --comm_timeout=2
+begin stopped --comm_timeout=5
 victim=$(cat "$work/stopped.3.pid")
 kill -STOP "$victim"
 began=$SECONDS
