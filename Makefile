@@ -13,6 +13,8 @@ NVCC   ?= $(shell command -v nvcc 2>/dev/null)
 ARCH   ?= native
 # The GPUs that the cuda builds carry code for; newer ones compile what is meant for the last.
 NVARCH ?= sm_80 sm_90
+# How hard nvcc tries.
+NVOPT  ?= -O3
 
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -49,7 +51,7 @@ CFLAGS.kernels = $(OPT.kernels) -march=$(ARCH) -fopenmp -fno-math-errno -fno-tra
 GOMP    := $(if $(findstring clang,$(CC)),,$(filter /%,$(shell $(CC) -print-file-name=libgomp.a)))
 CXXFLAGS = -std=c++17 $(OPT) $(WARN) $(DEFS) $(SANITIZE) $(REAL) -MMD -MP -pthread
 NVGEN    = $(foreach a,$(NVARCH),-gencode arch=$(a:sm_%=compute_%),code=[$a,$(a:sm_%=compute_%)])
-NVFLAGS  = -std=c++17 -O3 -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra $(NVGEN)
+NVFLAGS  = -std=c++17 $(NVOPT) -lineinfo -MMD $(DEFS) $(REAL) -Xcompiler -Wall,-Wextra $(NVGEN)
 LIBS.formats = -ljansson -lxxhash -lz
 LIBS.tools   = -larchive
 LIBS.fetch   = -lcurl -lcrypto

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """peer_model.py -- the same measurements as tests/bench_model.c, of the authors' own programs.
 
-usage: peer_model.py jax|torch CHECKOUT BLOCK train|forward|decode [ROUNDS]
+usage: peer_model.py jax|torch CHECKOUT BLOCK train|forward|decode [ROUNDS [LAYERS]]
 
 CHECKOUT is one of ttt-lm-jax or ttt-lm-pytorch; the Transformer of torch is transformers' Llama, since
 ttt-lm-pytorch has none. 125m, fp32, rows of 512, one a step, one thread. Prints lines of a name and a
@@ -100,7 +100,8 @@ def jax_rounds(checkout, block, mode):
     from ttt.models.model import CausalLM, ModelConfig
 
     config = ModelConfig.load_config("125m" if block == "self_attention" else "125m-TTT")
-    config.update(dict(seq_modeling_block=block, max_sequence_length=SEQ))
+    config.update(dict(seq_modeling_block=block, max_sequence_length=SEQ,
+                       num_hidden_layers=SIZES["num_hidden_layers"]))
     net = CausalLM(config)
     ids = jax.random.randint(jax.random.PRNGKey(0), (1, SEQ + 1), 0, VOCAB)
     inputs, targets = ids[:, :-1], ids[:, 1:]
@@ -142,6 +143,8 @@ def main():
     if len(sys.argv) < 5 or sys.argv[1] not in ("jax", "torch") or sys.argv[3] not in KINDS:
         sys.exit(__doc__.strip())
     peer, checkout, block, mode = sys.argv[1:5]
+    if len(sys.argv) > 6:
+        SIZES["num_hidden_layers"] = int(sys.argv[6])
     once = (torch_rounds if peer == "torch" else jax_rounds)(checkout, block, mode)
     core = wall = 0
     for i in range(int(sys.argv[5] if len(sys.argv) > 5 else 3) + 1):

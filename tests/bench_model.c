@@ -1,6 +1,6 @@
 /* bench_model.c -- how fast one block of the 125m model is, beside what the processor can do.
 
-     bench_model BLOCK train|recompute|forward|decode [THREADS [ROUNDS]]
+     bench_model BLOCK train|recompute|forward|decode [THREADS [ROUNDS [LAYERS]]]
      bench_model machine
 
    Rows of 512, one row a step, fp32, made-up tokens; the first round is not counted. recompute is
@@ -98,12 +98,13 @@ static double read_bytes(const struct params *p)
     return bytes;
 }
 
-static int open_bench(struct bench *b, const char *block, const char *mode)
+static int open_bench(struct bench *b, const char *block, const char *mode, int layers)
 {
     static const struct optim_config settings = OPTIM_DEFAULT;
     bool training = is_training(mode), decoding = !strcmp(mode, "decode");
     char update[128];
-    snprintf(update, sizeof update, "dict(seq_modeling_block='%s')", block);
+    snprintf(update, sizeof update, "dict(seq_modeling_block='%s', num_hidden_layers=%d)", block,
+             layers);
     if (config_load(&b->config, !strcmp(block, "self_attention") ? "125m" : "125m-TTT") ||
         config_update(&b->config, update) || params_list(&b->params, &b->config) ||
         params_alloc(&b->params, training))
@@ -153,14 +154,14 @@ static int decode_round(struct bench *b)
     return DECODED;
 }
 
-static int measure(const char *block, const char *mode, int rounds)
+static int measure(const char *block, const char *mode, int rounds, int layers)
 {
     static struct bench b;
     int (*round)(struct bench * b) = is_training(mode)          ? train_round
                                      : !strcmp(mode, "forward") ? forward_round
                                                                 : decode_round;
     double core = 0, wall = 0;
-    if (open_bench(&b, block, mode))
+    if (open_bench(&b, block, mode, layers))
         return -1;
     for (int i = 0; i <= rounds; i++) {
         double core_began = core_s(), began = now_s();
@@ -198,17 +199,18 @@ int main(int argc, char **argv)
 {
     bool is_machine = argc == 2 && !strcmp(argv[1], "machine");
     program = "bench_model";
-    if (!is_machine && (argc < 3 || argc > 5 || !is_mode(argv[2]))) {
-        fprintf(stderr,
-                "usage: bench_model BLOCK train|recompute|forward|decode [THREADS [ROUNDS]]\n"
-                "       bench_model machine\n");
+    if (!is_machine && (argc < 3 || argc > 6 || !is_mode(argv[2]))) {
+        fprintf(stderr, "usage: bench_model BLOCK train|recompute|forward|decode "
+                        "[THREADS [ROUNDS [LAYERS]]]\n"
+                        "       bench_model machine\n");
         return 2;
     }
     int threads = argc > 3 ? atoi(argv[3]) : 1, rounds = argc > 4 ? atoi(argv[4]) : 3;
+    int layers = argc > 5 ? atoi(argv[5]) : 12;
     const char *closed = device_open(threads);
     if (closed)
         die("%s", closed);
-    if (is_machine ? measure_machine() : measure(argv[1], argv[2], rounds))
+    if (is_machine ? measure_machine() : measure(argv[1], argv[2], rounds, layers))
         die("%s", why());
     say("%s", device_describe());
     device_close();
