@@ -411,6 +411,7 @@ static void test_samples(void)
     const float broken[4] = {0, NAN, 0, 0};
     CHECK(sample_open(&s, &(struct sample_config){.temperature = 1, .top_p = 1}, 4) == 0);
     CHECK(sample_pick(&s, &(struct sample_text){0}, broken, &id) == -1);
+    CHECK(sample_take(&s, &(struct sample_text){0}, -1) == -1);
     sample_close(&s);
     CHECK(sample_check(&(struct sample_config){.temperature = -1, .top_p = 1}) == -1);
     CHECK(sample_check(&(struct sample_config){.temperature = 1, .top_p = 0}) == -1);

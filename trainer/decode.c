@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_TOKENS = 1 << 12 };
+enum { READ_TOKENS = 1 << 12, PICK_IDS = 1 << 18 };
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -307,7 +307,7 @@ int decode_step(struct decode *d, const int32_t *ids, float *logits)
 
 bool decode_picks(const struct decode *d)
 {
-    return has_pick() && is_alone(d);
+    return has_pick() && is_alone(d) && d->config.vocab_size <= PICK_IDS;
 }
 
 void decode_rule(struct decode *d, const struct pick_rule *rule, int choices)

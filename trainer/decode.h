@@ -78,7 +78,7 @@ must_check int decode_read(struct decode *d, const struct decode_prompt *prompts
    when the device broke or a sequence outgrows what attention can remember. */
 must_check int decode_step(struct decode *d, const int32_t *ids, float *logits);
 
-/* Whether decode_pick can be called: has_pick(), and one rank alone. */
+/* Whether decode_pick can be called: has_pick(), one rank alone, and no more ids than it takes. */
 bool decode_picks(const struct decode *d);
 
 /* How decode_pick chooses from now on, from the first `choices` ids. */

@@ -3,7 +3,6 @@
 #include "random.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 struct sample_choice {
@@ -43,7 +42,7 @@ void sample_close(struct sampler *s)
 
 /* ---- a text ------------------------------------------------------------------------------- */
 
-static bool penalises(const struct sampler *s)
+bool sample_penalises(const struct sampler *s)
 {
     return s->config.repetition_penalty != 0 && s->config.repetition_penalty != 1;
 }
@@ -51,7 +50,7 @@ static bool penalises(const struct sampler *s)
 int sample_begin(const struct sampler *s, struct sample_text *t, uint64_t seed)
 {
     *t = (struct sample_text){.seed = seed};
-    if (penalises(s) && !(t->seen = calloc((size_t)s->vocab / 64 + 1, sizeof *t->seen)))
+    if (sample_penalises(s) && !(t->seen = calloc((size_t)s->vocab / 64 + 1, sizeof *t->seen)))
         return fail("out of memory for the ids of a text");
     return 0;
 }
@@ -140,12 +139,30 @@ static int cut(const struct sampler *s)
     return left;
 }
 
+static int not_finite(void)
+{
+    return fail("the model's logits are not finite");
+}
+
+double sample_draw(const struct sample_text *t)
+{
+    return random_uniform(t->seed, random_stream("sample"), t->draws);
+}
+
+int sample_take(const struct sampler *s, struct sample_text *t, int32_t id)
+{
+    if (id < 0)
+        return not_finite();
+    t->draws += s->config.temperature > 0;
+    return 0;
+}
+
 int sample_pick(struct sampler *s, struct sample_text *t, const float *logits, int32_t *id)
 {
     const struct sample_config *c = &s->config;
     int32_t best = largest(s, t, logits);
     if (best < 0)
-        return fail("the model's logits are not finite");
+        return not_finite();
     *id = best;
     if (c->temperature == 0)
         return 0;
@@ -154,8 +171,8 @@ int sample_pick(struct sampler *s, struct sample_text *t, const float *logits, i
         s->choices[i] =
             (struct sample_choice){exp((logit(s, t, logits, i) - most) / c->temperature), i};
     int count = c->top_k || c->top_p < 1 || c->min_p > 0 ? cut(s) : s->vocab;
-    double left =
-        random_uniform(t->seed, random_stream("sample"), t->draws++) * sum(s->choices, count);
+    double left = sample_draw(t) * sum(s->choices, count);
+    t->draws++;
     /* Rounding may leave a little at the end: then it is the last one that has any weight. */
     for (int i = 0; i < count; i++) {
         if (s->choices[i].weight > 0)

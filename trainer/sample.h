@@ -4,6 +4,7 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* How to choose. A plain value. */
@@ -40,6 +41,9 @@ struct sample_text {
 must_check int sample_begin(const struct sampler *s, struct sample_text *t, uint64_t seed);
 void sample_end(struct sample_text *t); /* harmless when ended */
 
+/* Whether it matters what came in the text before. */
+bool sample_penalises(const struct sampler *s);
+
 /* The id has come in the text, in its prompt too. */
 void sample_note(struct sample_text *t, uint32_t id);
 
@@ -48,5 +52,10 @@ void sample_note(struct sample_text *t, uint32_t id);
    texts beside it. -1 with why() when a logit is not a number. */
 must_check int sample_pick(struct sampler *s, struct sample_text *t, const float *logits,
                            int32_t *id);
+
+/* Where nothing is penalised pick of kernels.h chooses the same from the text's next draw, at least
+   0 and below 1. sample_take: it chose this id, and the draw is made. -1 as sample_pick. */
+double sample_draw(const struct sample_text *t);
+must_check int sample_take(const struct sampler *s, struct sample_text *t, int32_t id);
 
 #endif

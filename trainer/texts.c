@@ -58,8 +58,25 @@ static void close_batch(struct texts *t)
     decode_close(&t->decode);
     free(t->logits);
     free(t->input);
+    free(t->draw);
+    free(t->chosen);
     t->logits = NULL;
-    t->input = NULL;
+    t->input = t->chosen = NULL;
+    t->draw = NULL;
+}
+
+/* Whether the device chooses, which has the logits and nothing of what came before in a text. */
+static bool device_picks(const struct texts *t)
+{
+    return decode_picks(&t->decode) && !sample_penalises(&t->sampler);
+}
+
+static void tell_rule(struct texts *t)
+{
+    const struct sample_config *c = &t->sampler.config;
+    int choices = t->sampler.vocab, top_k = c->top_k < choices ? (int)c->top_k : choices;
+    decode_rule(&t->decode, &(struct pick_rule){c->temperature, c->top_p, c->min_p, top_k},
+                choices);
 }
 
 void texts_close(struct texts *t)
@@ -80,11 +97,15 @@ int texts_begin(struct texts *t, int batch, int64_t capacity, const struct memor
         close_batch(t);
         t->logits = malloc(rows * vocab * sizeof *t->logits);
         t->input = malloc(rows * sizeof *t->input);
-        if (!t->logits || !t->input)
+        t->draw = malloc(rows * sizeof *t->draw);
+        t->chosen = malloc(rows * sizeof *t->chosen);
+        if (!t->logits || !t->input || !t->draw || !t->chosen)
             return fail("out of memory for the logits of %d texts", batch);
         if (decode_open(&t->decode, t->model, t->params, batch, capacity))
             return -1;
+        tell_rule(t);
     }
+    t->away = false;
     t->fresh = m;
     for (size_t row = 0; m && row < rows; row++)
         memcpy(t->logits + row * vocab, m->logits, vocab * sizeof *t->logits);
@@ -111,7 +132,7 @@ static int take(struct text *one)
     return 0;
 }
 
-/* Every text reads all that it has to read. */
+/* Every text reads all that it has to read, and the logits are here. */
 static int read_all(struct texts *t, struct text *list)
 {
     int batch = t->decode.batch, status = 0;
@@ -120,6 +141,9 @@ static int read_all(struct texts *t, struct text *list)
     struct decode_prompt *prompts = calloc((size_t)batch, sizeof *prompts);
     if (!prompts)
         return fail("out of memory for %d prompts", batch);
+    if (t->away)
+        decode_logits(&t->decode, t->logits);
+    t->away = false;
     for (int i = 0; i < batch; i++) {
         const struct text *one = &list[i];
         if (one->end || !reads(one))
@@ -147,6 +171,7 @@ static int feed(struct texts *t, struct text *list)
     for (int i = 0; i < t->decode.batch; i++) {
         struct text *one = &list[i];
         t->input[i] = one->end ? -1 : one->last;
+        t->draw[i] = sample_draw(&one->chance);
         if (one->end)
             continue;
         one->pending = false;
@@ -154,23 +179,30 @@ static int feed(struct texts *t, struct text *list)
         if (one->keeps && tell(&one->told, (uint32_t)one->last))
             return -1;
     }
-    if (decode_step(&t->decode, t->input, t->logits))
+    bool picks = device_picks(t);
+    if (picks ? decode_pick(&t->decode, t->input, t->draw, t->chosen)
+              : decode_step(&t->decode, t->input, t->logits))
         return -1;
+    t->away = picks;
     t->fresh = true;
     t->made_s += now_s() - began_s;
     return 0;
 }
 
-/* Choose a text's next token, unless it has come to its end. */
-static int choose(struct texts *t, struct text *one, const float *logits)
+/* Choose the next token of text i, unless it has come to its end. */
+static int choose(struct texts *t, struct text *one, int i)
 {
     const struct texts_config *c = &t->config;
+    const float *logits = t->logits + (size_t)i * (size_t)t->model->vocab_size;
     if (one->made >= c->tokens) {
         one->end = TEXT_LENGTH;
         return 0;
     }
     one->out.stops = c->stops;
-    if (sample_pick(&t->sampler, &one->chance, logits, &one->last))
+    if (t->away)
+        one->last = t->chosen[i];
+    if (t->away ? sample_take(&t->sampler, &one->chance, one->last)
+                : sample_pick(&t->sampler, &one->chance, logits, &one->last))
         return -1;
     one->pending = true;
     if ((uint32_t)one->last == c->eos_id) {
@@ -205,7 +237,6 @@ int texts_save(struct texts *t, struct text *one, const struct memory_owner *own
 
 int texts_run(struct texts *t, struct text *list)
 {
-    size_t vocab = (size_t)t->model->vocab_size;
     if (read_all(t, list))
         return -1;
     for (;;) {
@@ -214,7 +245,7 @@ int texts_run(struct texts *t, struct text *list)
             struct text *one = &list[i];
             if (interrupted(t) && !one->end)
                 one->end = TEXT_INTERRUPTED;
-            if (!one->end && choose(t, one, t->logits + (size_t)i * vocab))
+            if (!one->end && choose(t, one, i))
                 return -1;
             going += !one->end;
         }

@@ -47,8 +47,11 @@ struct texts {
     struct params *params;
     struct decode decode;
     struct sampler sampler;
-    float *logits;       /* [batch][vocab], owned, as is input */
+    float *logits;       /* [batch][vocab], owned, as are the next three */
     int32_t *input;      /* [batch] */
+    double *draw;        /* [batch], for the device to choose with */
+    int32_t *chosen;     /* [batch], its choice, where the logits are away */
+    bool away;           /* the logits after what was read last are on the device alone */
     bool fresh;          /* logits are those after what was read last */
     uint64_t read, made; /* tokens, and the time they took */
     double read_s, made_s;
