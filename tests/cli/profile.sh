@@ -87,11 +87,12 @@ is 'operations fill steps' true
 is 'products a step' "$(jq -n '(3 * 7 + 1) * 3 * 2')"
 check 'by the names of kernels.h' test -z "$(comm -23 <(jq -r '.names[]' judged | sort) <({ operations; printf '%s\n' comm_all_gather comm_all_reduce comm_reduce_scatter comm_wait device_copy device_zero; } | sort))"
 check 'those of TTT among them' test "$(jq -c '[.names[] | select(startswith("ttt_"))]' judged)" = '["ttt_gate_bwd","ttt_gate_fwd","ttt_linear_bwd","ttt_linear_fwd","ttt_linear_stats","ttt_target_variance"]'
-# The same steps by another clock, which starts after and stops before.
+# The same steps by another clock, which starts after and stops before: a tenth longer at most, or what
+# a busy machine takes in between.
 took=$(jq -sc '[.[] | select(.tokens_per_s and .step > 1 and .step < 5) | 128 / .tokens_per_s]' runs/run/metrics.jsonl)
-check 'steps take what metrics.jsonl says' jq -e --argjson took "$took" \
-    '[.traceEvents[] | select(.cat == "step").dur] | [range(3) as $i | .[$i] / 1e6 / $took[$i]] | min > 0.99 and min < 1.1' \
-    runs/run/trace.json >/dev/null
+agree() { jq -e --argjson took "$took" '[.traceEvents[] | select(.cat == "step").dur / 1e6] |
+    [., $took] | transpose | length == 3 and all(.[0] > 0.99 * .[1]) and any(.[0] < 1.1 * .[1] + 0.05)' runs/run/trace.json >err; }
+check 'steps take what metrics.jsonl says' agree
 
 # ---- the table -----------------------------------------------------------------------------------
 
