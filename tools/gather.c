@@ -80,7 +80,7 @@ static int take(struct gather *g, struct tok_reader *r, uint64_t *d)
         before->next = (uint32_t)g->rest_count;
         first = NULL;
     }
-    return status;
+    return status < 0 ? -1 : 0; /* 1 is left of a deflated block */
 }
 
 /* 1, 0 or -1 as gather_open. */

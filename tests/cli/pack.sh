@@ -114,6 +114,8 @@ expect "shuffle: another order" bash -c '! cmp -s a.ids s5.ids && ! cmp -s s5.id
 expect "shuffle: the same documents" bash -c 'cmp <(sort a.ids) <(sort s5.ids) && cmp <(sort a.ids) <(sort s6.ids)'
 expect "shuffle --compress: the same documents, fewer bytes" \
     bash -c 'cmp -s s5.ids z5.ids && [[ $(stat -c%s z5.tok) -lt $(stat -c%s s5.tok) ]]'
+expect "shuffle of compressed documents: the same bytes" bash -c 'ttt-shuffle -q --seed 6 -o zz.tok z5.tok && ttt-shuffle -q --seed 6 -o ss.tok s5.tok && cmp zz.tok ss.tok'
+expect "pack of compressed documents: the same ids" bash -c 'ttt-pack -q -o zp --tokenizer-name small z5.tok >/dev/null && ttt-pack -q -o sp --tokenizer-name small s5.tok >/dev/null && cmp zp/*/train.npy sp/*/train.npy && ttt-pack -q -j 2 -o zj --tokenizer-name small z5.tok >/dev/null && cmp zp/*/train.npy zj/*/train.npy'
 ttt-shuffle -q --seed 5 --order=numpy -o n5.tok a.tok
 ttt-shuffle -q --seed 5 --order=numpy --memory 24M - <a.tok >n5piped.tok
 expect "shuffle --order=numpy: another order, the same from a pipe" \
