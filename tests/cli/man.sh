@@ -1,20 +1,7 @@
 #!/bin/bash
 # man.sh BIN -- manual pages and completions of every program, as readers and shells take them.
-set -uo pipefail
-bin=$(cd "${1:?usage: man.sh BIN}" && pwd) || exit 1
-here=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d --tmpdir ttt-man-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0 skipped=0
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL $1  ${2-}"; }
-check() {
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
-skip() { skipped=$((skipped + 1)); echo "skip $1  $2"; }
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
 
 check 'all are made' "$here/scripts/make-man" "$bin" made
 export PATH=$bin:$PATH
@@ -105,5 +92,4 @@ for program in "$bin"/ttt-* "$here/scripts/ttt-plot"; do
     esac
 done
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[[ $failed -eq 0 ]]
+finish

@@ -1,33 +1,17 @@
 # mesh_parts.bash -- what the tests of many ranks have in common: a dataset, mpirun, two runs compared.
 # shellcheck shell=bash
 # Sourced with the folder of the programs as its argument.
-set -uo pipefail
-bin=$(cd "${1:?usage: SCRIPT BIN}" && pwd) || exit 1
-cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d --tmpdir ttt-mesh-XXXXXX) || exit 1
-# A rank that mpirun is ending may write there yet.
-trap 'rm -rf "$work" 2>/dev/null || { sleep 2; rm -rf "$work"; }' EXIT
-passed=0 failed=0 skipped=0
-export OMP_NUM_THREADS=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "${BASH_SOURCE[0]}")/parts.bash" "$@"
+cd "$here" || exit 1
+remove_work() { # a rank that mpirun is ending may write there yet
+    rm -rf "$work" 2>/dev/null || { sleep 2; rm -rf "$work"; }
+}
+trap remove_work EXIT
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # Of a sanitizer's build: MPI itself leaks a little.
 export ASAN_OPTIONS=detect_leaks=0 OMPI_MCA_rmaps_base_oversubscribe=1
 
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() {
-    failed=$((failed + 1))
-    echo "FAIL $1"
-    sed 's/^/     | /' "$work/err" 2>/dev/null | tail -n 8
-}
-check() { # check NAME COMMAND...: the command succeeds
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
-finish() {
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [[ $failed -eq 0 ]]
-    exit
-}
 nothing() { # nothing REASON: can be tried here
     skipped=1
     echo "skip everything: $1"
@@ -39,17 +23,7 @@ need_mpi() {
     fi
 }
 
-# array FILE COUNT: ids 3 to 52 in a pattern that can be learnt, as numpy writes uint16.
-array() {
-    local dict="{'descr': '<u2', 'fortran_order': False, 'shape': ($2,), }"
-    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$dict" >"$1"
-    printf '%b' "$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "\\0%03o\\0000", (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$1"
-}
-data=$work/data/tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
-mkdir -p "$data"
-array "$data/train.npy" 3000
-array "$data/validation.npy" 600
+dataset "$work/data" 3000 600
 
 common=(--dataset_path="$work/data" --vocab_size=64 --seq_length=32 --global_batch_size=8
     --optimizer.adamw_optimizer.lr=1e-2 --optimizer.adamw_optimizer.end_lr=1e-5

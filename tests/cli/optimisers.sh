@@ -1,24 +1,10 @@
 #!/bin/bash
 # optimisers.sh BIN -- every optimiser and block: a run that was stopped and resumed, or that recomputed
 # more, is byte for byte the run that was not.
-set -uo pipefail
-bin=$(cd "${1:?usage: optimisers.sh BIN}" && pwd) || exit 1
-work=$(mktemp -d --tmpdir ttt-optimisers-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-export OMP_NUM_THREADS=1
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
 
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() {
-    failed=$((failed + 1))
-    echo "FAIL $1"
-    tail -n 5 "$work/err" | sed 's/^/     | /'
-}
-
-data=$work/data/tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
-mkdir -p "$data"
-printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<u2', 'fortran_order': False, 'shape': (2000,), }" >"$data/train.npy"
-printf '%b' "$(awk 'BEGIN { for (i = 0; i < 2000; i++) printf "\\0%03o\\0000", (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$data/train.npy"
+dataset "$work/data" 2000 400
 
 train() {
     "$bin/ttt-train" --dataset_path="$work/data" --vocab_size=64 --seq_length=32 --global_batch_size=2 \
@@ -99,5 +85,4 @@ refuses other-optimiser --optimizer.type=palm
 refuses other-accumulation --optimizer.accumulate_gradient_steps=2
 refuses other-scale $adamw.multiply_by_parameter_scale
 
-echo "$passed passed, $failed failed"
-[[ $failed -eq 0 ]]
+finish

@@ -1,31 +1,9 @@
 #!/bin/bash
 # profile.sh BIN -- ttt-train --profile: the table and the timeline, read by a JSON parser.
-set -uo pipefail
-bin=$(cd "${1:?usage: profile.sh BIN}" && pwd) || exit 1
-here=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d --tmpdir ttt-profile-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
-export OMP_NUM_THREADS=1
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL $1"; sed 's/^/     | /' err 2>/dev/null | tail -n 5; }
-check() {
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
 
-array() { # FILE COUNT: ids 3 to 52, as numpy writes uint16
-    local dict="{'descr': '<u2', 'fortran_order': False, 'shape': ($2,), }"
-    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$dict" >"$1"
-    printf '%b' "$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "\\0%03o\\0000", (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$1"
-}
-data=data/tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
-mkdir -p "$data"
-array "$data/train.npy" 20000
-array "$data/validation.npy" 400
+dataset data 20000 400
 train() { # NAME FLAGS...
     local name=$1
     shift
@@ -118,5 +96,4 @@ check 'a table that cannot be written ends with status 1' test "$(train full --t
 check 'and a sentence' grep -q 'runs/full/profile.txt: ' err
 check 'but the run is whole' test -e runs/full/step_2
 
-echo "$passed passed, $failed failed"
-[[ $failed -eq 0 ]]
+finish

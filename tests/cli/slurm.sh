@@ -9,7 +9,7 @@ if [[ $bin != */cpu/* ]]; then
     nothing 'Slurm is tried with the cpu build alone'
 fi
 export SLURM_CONF=$work/slurm/slurm.conf
-trap 'end_slurm "$work/slurm"; rm -rf "$work" 2>/dev/null || { sleep 2; rm -rf "$work"; }' EXIT
+trap 'end_slurm "$work/slurm"; remove_work' EXIT
 if ! trouble=$(begin_slurm "$work/slurm"); then
     nothing "$trouble"
 fi

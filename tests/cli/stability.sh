@@ -5,16 +5,7 @@
 
 # ---- data: a pattern that can be learnt, and in it a few rows of noise -----------------------------
 
-name=tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
-# array FILE COUNT NOISE: ids 3 to 52; those before NOISE by chance.
-array() {
-    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<u2', 'fortran_order': False, 'shape': ($2,), }" >"$1"
-    printf '%b' "$(awk -v n="$2" -v noise="$3" 'BEGIN { srand(3); for (i = 0; i < n; i++)
-        printf "\\0%03o\\0000", i < noise ? int(rand() * 50) + 3 : (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$1"
-}
-mkdir -p "data/$name"
-array "data/$name/train.npy" 4000 64
-array "data/$name/validation.npy" 400 0
+dataset data 4000 400 64
 
 train() { # train RUN FLAGS...
     local run=$1

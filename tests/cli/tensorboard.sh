@@ -2,33 +2,10 @@
 # tensorboard.sh BIN -- the event files of ttt-train, read by TensorBoard's own package.
 #
 # tensorboard comes from PyPI into build/venv-tensorboard, once.
-set -uo pipefail
-bin=$(cd "${1:?usage: tensorboard.sh BIN}" && pwd) || exit 1
-here=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d --tmpdir ttt-tensorboard-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
-export OMP_NUM_THREADS=1
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
 
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL $1"; sed 's/^/     | /' err | tail -n 5; }
-check() {
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
-
-array() { # FILE COUNT: ids 3 to 52, as numpy writes uint16
-    local dict="{'descr': '<u2', 'fortran_order': False, 'shape': ($2,), }"
-    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "$dict" >"$1"
-    printf '%b' "$(awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++)
-        printf "\\0%03o\\0000", (i * 7 + int(i / 13) * 3) % 50 + 3 }')" >>"$1"
-}
-data=data/tokenizer_name-tiny-val_ratio-0.0005-val_split_seed-2357-add_eos-True-detokenize-False
-mkdir -p "$data"
-array "$data/train.npy" 2000
-array "$data/validation.npy" 400
+dataset data 2000 400
 train() {
     "$bin/ttt-train" --device=cpu --threads=1 --dataset_path=data --vocab_size=64 --seq_length=32 \
         --global_batch_size=2 --save_milestone_freq=4 --eval_every=4 --eval_tokens=100 \
@@ -123,5 +100,4 @@ print("ok" if good else "FAIL", "whole pictures that are not blank")
 PY
 check 'TensorBoard reads them' test "$(wc -l <said)" = 6
 while read -r word rest; do check "$rest" test "$word" = ok; done <said
-echo "$passed passed, $failed failed"
-[[ $failed -eq 0 ]]
+finish

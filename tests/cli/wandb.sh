@@ -2,23 +2,12 @@
 # wandb.sh BIN -- scripts/to-wandb: a run becomes an offline run of the wandb package, with all its numbers.
 #
 # The package comes from PyPI into build/venv-wandb, once; asked for with TTT_TEST_WANDB=1.
-set -uo pipefail
-here=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d --tmpdir ttt-wandb-XXXXXX) || exit 1
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
-ok() { passed=$((passed + 1)); echo "ok   $1"; }
-bad() { failed=$((failed + 1)); echo "FAIL $1"; sed 's/^/     | /' err 2>/dev/null | tail -n 5; }
-check() {
-    local name=$1
-    shift
-    if "$@"; then ok "$name"; else bad "$name"; fi
-}
+# shellcheck source=tests/cli/parts.bash disable=SC2154
+. "$(dirname "$0")/parts.bash" "$@"
+
 leave() {
-    echo "skip an offline run  $1"
-    echo "$passed passed, $failed failed, 1 skipped"
-    exit $((failed > 0))
+    skip 'an offline run' "$1"
+    finish
 }
 
 mkdir run
@@ -92,5 +81,4 @@ print("ok" if config.get("seq_length") == "48" and project == "fish" else f"FAIL
 PY
 check 'wandb reads it' test "$(wc -l <said)" = 7
 while read -r word rest; do check "$rest" test "$word" = ok; done <said
-echo "$passed passed, $failed failed"
-[[ $failed -eq 0 ]]
+finish
