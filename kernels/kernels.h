@@ -102,6 +102,7 @@ struct pick_rule {
     double temperature, top_p, min_p;
     int top_k;
 };
+size_t pick_workspace_bytes(int rows, int vocab);
 void pick(int32_t *id, const float *logits, const double *draw, const struct pick_rule *rule,
           int rows, int vocab, int stride);
 

@@ -103,14 +103,17 @@ int decode_open(struct decode *d, const struct config *c, struct params *p, int 
         block_find(&d->ids[l], p, c, l);
 
     struct arena counted = {0}, taken = {0};
+    size_t picking = decode_picks(d) ? pick_workspace_bytes(d->own, d->vocab) : 0;
     take_all(d, &counted);
-    d->arrays = taken.base = device_alloc(counted.used);
+    if (!picking || counted.used + picking <= device_free_bytes())
+        d->arrays = taken.base = device_alloc(counted.used);
     if (!taken.base) {
         decode_close(d);
         return fail("decoding %d sequences needs %.0f MiB, which the device does not have: decode "
                     "fewer at a time",
-                    batch, (double)counted.used / (1 << 20));
+                    batch, (double)(counted.used + picking) / (1 << 20));
     }
+    device_reserve(picking);
     take_all(d, &taken);
     decode_begin(d);
     return 0;

@@ -237,13 +237,17 @@ static __global__ void __launch_bounds__(PICK_THREADS)
         id[r] = chosen;
 }
 
+size_t pick_workspace_bytes(int rows, int vocab)
+{
+    return (sizeof(whole) * (size_t)vocab + sizeof(largest)) * (size_t)rows;
+}
+
 void pick(int32_t *id, const float *logits, const double *draw, const struct pick_rule *rule,
           int rows, int vocab, int stride)
 {
     assert(rows > 0 && vocab > 0 && vocab <= 1 << 18 && stride >= vocab);
     const size_t count = (size_t)rows * vocab;
-    whole *weights =
-        (whole *)device_workspace(sizeof *weights * count + sizeof(largest) * (size_t)rows);
+    whole *weights = (whole *)device_workspace(pick_workspace_bytes(rows, vocab));
     largest *tops = (largest *)(weights + count);
     LAUNCH(pick_largest, (unsigned)rows, PICK_THREADS, 0, device_stream, tops, logits, vocab,
            stride);
