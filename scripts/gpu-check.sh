@@ -245,6 +245,34 @@ for build in "${builds[@]}"; do
     tests "$build"
 done
 
+# side_by_side COUNT PROGRAM MESH: so many ranks on this machine; all of them have to do well.
+side_by_side()
+{
+    local r status=0 pids=()
+    for ((r = 0; r < $1; r++)); do
+        TTT_RANK=$r TTT_RANKS=$1 TTT_LOCAL_RANK=$r TTT_MASTER_ADDR=127.0.0.1 TTT_JOB_TOKEN=$$ "$2" "$3" &
+        pids+=($!)
+    done
+    for r in "${pids[@]}"; do
+        wait "$r" || status=1
+    done
+    return $status
+}
+export -f side_by_side
+
+# NCCL with one rank, and with two where there are two GPUs.
+gpus=2
+[[ -n $emulated ]] || gpus=$(nvidia-smi -L 2>/dev/null | wc -l)
+for build in "${builds[@]}"; do
+    ranks=build/$build/tests/ranks_comm
+    if [[ ! -x $ranks ]]; then
+        note "- left out: $build collectives, for there was no nccl.h when it was built"
+        continue
+    fi
+    check "$build collectives of one rank" 60 bash -c "side_by_side 1 $ranks 1,1,1"
+    [[ $gpus -lt 2 ]] || check "$build collectives of two ranks" 60 bash -c "side_by_side 2 $ranks 2,1,1"
+done
+
 # ---- runs ---------------------------------------------------------------------------------------
 
 # The bytes of our own sources are ids enough: .npy of 16-bit numbers.
