@@ -1,5 +1,4 @@
 /* eval.c -- ttt-eval: how well checkpoints foretell a text. */
-#include "dataset.h"
 #include "device.h"
 #include "eval_job.h"
 #include "eval_report.h"
@@ -7,6 +6,7 @@
 #include "machine.h"
 #include "report.h"
 #include "sibling.h"
+#include "team_data.h"
 #include "tokenizer.h"
 #include "trained.h"
 
@@ -107,8 +107,30 @@ static bool next_length(const char **text, int *length)
     return true;
 }
 
+/* Find the datasets, [datasets.count], which all ranks have alike. */
+static int open_datasets(struct team *team, struct dataset *sets)
+{
+    bool exactly = flag_find(&self, "tokenizer_name")->given;
+    for (int i = 0; i < datasets.count; i++) {
+        struct data d = {0};
+        const struct data *list[] = {&d};
+        char path[PATH_MAX];
+        int status = dataset_find(&sets[i], datasets.items[i], tokenizer_name, exactly) ||
+                             dataset_split(&sets[i], split, path) ||
+                             data_open_short(&d, path, 1, INT_MAX, false) || /* for its ids alone */
+                             team_agree_data(team, &sets[i], list, 1)
+                         ? -1
+                         : 0;
+        data_close(&d);
+        if (status)
+            return -1;
+    }
+    return 0;
+}
+
 /* One checkpoint on one dataset in windows of each length. */
-static int evaluate_lengths(struct eval_job *job, struct trained *model, json_t *results)
+static int evaluate_lengths(struct eval_job *job, struct trained *model, const char *dataset,
+                            json_t *results)
 {
     const char *rest = lengths;
     int length = model->config.max_sequence_length;
@@ -116,7 +138,7 @@ static int evaluate_lengths(struct eval_job *job, struct trained *model, json_t 
          more = next_length(&rest, &length)) {
         struct evaluate sums = {0};
         struct eval_result r = {.checkpoint = model->dir,
-                                .dataset = job->dataset_path,
+                                .dataset = dataset,
                                 .split = split,
                                 .mixer = mixer_name(model->config.seq_modeling_block),
                                 .step = model->step,
@@ -140,16 +162,17 @@ static int evaluate_lengths(struct eval_job *job, struct trained *model, json_t 
     return 0;
 }
 
-static int evaluate_all(struct eval_job *job, json_t *results)
+static int evaluate_all(struct eval_job *job, const struct dataset *sets, json_t *results)
 {
     int status = 0;
     for (int c = 0; c < checkpoints.count && !status; c++) {
         struct trained model;
         if (trained_open(&model, checkpoints.items[c], &job->team->mesh))
             return -1;
+        status = team_same(job->team, "the checkpoint's XXH3-128", model.digest.hex);
         for (int d = 0; d < datasets.count && !status; d++) {
-            job->dataset_path = datasets.items[d];
-            status = evaluate_lengths(job, &model, results);
+            job->set = &sets[d];
+            status = evaluate_lengths(job, &model, datasets.items[d], results);
         }
         trained_close(&model);
     }
@@ -186,11 +209,12 @@ int main(int argc, char **argv)
         die("%s", closed);
 
     struct tokenizer tokenizer = {0};
+    struct dataset *sets = calloc((size_t)datasets.count, sizeof *sets);
     json_t *results = json_array();
+    if (!sets || !results)
+        die("out of memory");
     struct eval_job job = {
         .team = &team,
-        .tokenizer_name = tokenizer_name,
-        .tokenizer_given = flag_find(&self, "tokenizer_name")->given,
         .split = split,
         .mask_bos = mask_bos,
         .tokenizer = tokenizer_path ? &tokenizer : NULL,
@@ -199,12 +223,13 @@ int main(int argc, char **argv)
         .drop_last = reference ? (uint64_t)global_batch_size : 0,
         .state_path = state_path,
     };
-    if (team_agree(&team, &self) || team_join(&team) ||
-        (tokenizer_path && tokenizer_open(&tokenizer, tokenizer_path)))
+    if (team_agree(&team, &self) || open_datasets(&team, sets) || team_join(&team) ||
+        (tokenizer_path && (tokenizer_open(&tokenizer, tokenizer_path) ||
+                            team_same(&team, "the tokenizer's XXH3-128", tokenizer.hash.hex))))
         team_die(&team);
     eval_job_catch_signals();
     eval_table_head();
-    int status = evaluate_all(&job, results);
+    int status = evaluate_all(&job, sets, results);
     if (!status && team_is_first(&team) &&
         ((json_path && write_json(results)) || (png_path && eval_draw(results, png_path))))
         status = -1;
@@ -213,6 +238,9 @@ int main(int argc, char **argv)
     if (status)
         warn("%s", why());
     json_decref(results);
+    for (int i = 0; i < datasets.count; i++)
+        dataset_close(&sets[i]);
+    free(sets);
     tokenizer_close(&tokenizer);
     team_close(&team);
     device_close();

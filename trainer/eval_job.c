@@ -1,6 +1,5 @@
 /* eval_job.c -- one checkpoint on one text in windows of one length, for ttt-eval. */
 #include "eval_job.h"
-#include "dataset.h"
 #include "device.h"
 #include "report.h"
 
@@ -34,12 +33,13 @@ void eval_job_catch_signals(void)
 
 /* What makes a job the same as another: everything that its sums depend on. */
 static void name_job(char name[512], const struct eval_job *job, const struct trained *model,
-                     const struct data *d, const struct dataset *set, uint64_t windows)
+                     const struct data *d, uint64_t windows)
 {
-    snprintf(name, 512, "%s %s %s %" PRIu64 " tokens, windows %" PRIu64 " of %d%s%s, bytes by %s",
-             model->digest.hex, *set->digest.hex ? set->digest.hex : set->dir, job->split,
-             d->npy.count, windows, d->seq, job->drop_last ? ", whole" : "",
-             d->mask_bos ? ", masked" : "", job->tokenizer ? job->tokenizer->hash.hex : "none");
+    struct xxh3 sample = data_sample(d);
+    snprintf(name, 512, "%s %s %" PRIu64 " tokens, windows %" PRIu64 " of %d%s%s, bytes by %s",
+             model->digest.hex, sample.hex, d->npy.count, windows, d->seq,
+             job->drop_last ? ", whole" : "", d->mask_bos ? ", masked" : "",
+             job->tokenizer ? job->tokenizer->hash.hex : "none");
 }
 
 static json_t *read_state(const char *path)
@@ -84,6 +84,17 @@ static int go_on(const struct eval_job *job, const char *name, struct evaluate *
         say("goes on at window %" PRIu64 " of %s", sums->next, job->state_path);
     json_decref(root);
     return status;
+}
+
+/* Of many ranks the first alone looks, and tells the others. */
+static int go_on_together(const struct eval_job *job, const char *name, struct evaluate *sums)
+{
+    int status = team_is_first(job->team) ? go_on(job, name, sums) : 0;
+    double next = (double)sums->next;
+    if (team_status(job->team, status) || team_share(job->team, &next, 1))
+        return -1;
+    sums->next = (uint64_t)next;
+    return 0;
 }
 
 /* ---- sizes -------------------------------------------------------------------------------- */
@@ -218,29 +229,25 @@ static int run(struct eval_job *job, struct evaluate *sums, struct model *m, con
                 job->state_path ? "; the same command goes on" : "");
 }
 
-static int open_data(const struct eval_job *job, struct dataset *set, struct data *d,
-                     const struct config *c, int seq)
+static int open_data(const struct eval_job *job, struct data *d, const struct config *c, int seq)
 {
     char path[PATH_MAX];
-    if (dataset_find(set, job->dataset_path, job->tokenizer_name, job->tokenizer_given) ||
-        dataset_split(set, job->split, path))
+    if (dataset_split(job->set, job->split, path))
         return -1;
-    bool llama2 = !strcmp(set->tokenizer, DATASET_LLAMA2);
+    bool llama2 = !strcmp(job->set->tokenizer, DATASET_LLAMA2);
     bool mask = !strcmp(job->mask_bos, "on") || (!strcmp(job->mask_bos, "auto") && llama2);
     return data_open_short(d, path, seq, c->vocab_size, mask);
 }
 
 int eval_job_run(struct eval_job *job, struct evaluate *sums, struct trained *model, int seq)
 {
-    struct dataset set = {0};
     struct data d = {0};
     struct model m = {0};
     struct batch b = {0};
     struct lengths l = {0};
     uint64_t windows, tail;
     char name[512];
-    int status = config_check(&model->config, seq) ||
-                         open_data(job, &set, &d, &model->config, seq) ||
+    int status = config_check(&model->config, seq) || open_data(job, &d, &model->config, seq) ||
                          choose_windows(job, &d, &windows, &tail) ||
                          count_bytes(&l, job->tokenizer, model->config.vocab_size, model->dir) ||
                          evaluate_open(sums, seq)
@@ -248,10 +255,9 @@ int eval_job_run(struct eval_job *job, struct evaluate *sums, struct trained *mo
                      : 0;
     if (!status) {
         int rows;
-        name_job(name, job, model, &d, &set, windows + (tail > 0));
-        status = team_same(job->team, "what is evaluated", name) ||
-                         agree_batch(job, model, seq, windows + (tail > 0), &rows) ||
-                         go_on(job, name, sums) || batch_open(&b, rows, seq) ||
+        name_job(name, job, model, &d, windows + (tail > 0));
+        status = agree_batch(job, model, seq, windows + (tail > 0), &rows) ||
+                         go_on_together(job, name, sums) || batch_open(&b, rows, seq) ||
                          model_open(&m, &model->config, &model->params, rows, seq, false) ||
                          run(job, sums, &m, &d, &b, windows, tail, &l, name)
                      ? -1
@@ -262,6 +268,5 @@ int eval_job_run(struct eval_job *job, struct evaluate *sums, struct trained *mo
     free(l.of);
     free(l.blank);
     data_close(&d);
-    dataset_close(&set);
     return status;
 }

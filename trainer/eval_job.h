@@ -2,6 +2,7 @@
 #ifndef EVAL_JOB_H
 #define EVAL_JOB_H
 
+#include "dataset.h"
 #include "evaluate.h"
 #include "team.h"
 #include "tokenizer.h"
@@ -9,9 +10,9 @@
 
 /* What the flags ask; texts are borrowed. */
 struct eval_job {
-    struct team *team; /* the ranks that share it out; borrowed */
-    const char *dataset_path, *tokenizer_name, *split, *mask_bos;
-    bool tokenizer_given;
+    struct team *team;         /* the ranks that share it out; borrowed */
+    const struct dataset *set; /* which all ranks have alike; borrowed */
+    const char *split, *mask_bos;
     const struct tokenizer *tokenizer; /* for bytes, or NULL */
     int batch;                         /* windows at once on a rank; 0: choose */
     uint64_t most_tokens;              /* 0: all */

@@ -7,7 +7,7 @@
 #include "report.h"
 #include "sibling.h"
 #include "speak.h"
-#include "team.h"
+#include "team_data.h"
 #include "texts.h"
 #include "trained.h"
 
@@ -176,7 +176,9 @@ int main(int argc, char **argv)
     if (team_agree(&team, &self) || team_join(&team) ||
         tokenizer_open(&tokenizer, tokenizer_path) ||
         trained_open(&model, checkpoint, &team.mesh) ||
-        team_same(&team, "the checkpoint's XXH3-128", model.digest.hex))
+        team_same(&team, "the tokenizer's XXH3-128", tokenizer.hash.hex) ||
+        team_same(&team, "the checkpoint's XXH3-128", model.digest.hex) ||
+        (file && team_same_file(&team, "the XXH3-128 of --prompts", file)))
         team_die(&team);
     owner = (struct memory_owner){model.digest, tokenizer.hash};
     if (tokenizer.vocab_size > (uint32_t)model.config.vocab_size)

@@ -5,6 +5,7 @@
 #include "run.h"
 #include "run_memory.h"
 #include "run_ranks.h"
+#include "team_data.h"
 #include "version.h"
 
 #include <inttypes.h>
@@ -313,10 +314,11 @@ static int open_all(struct run *r, struct resume *from)
     options_notes(o);
     int (*open_dir)(struct rundir *, const char *, const char *) =
         run_is_first(r) ? rundir_open : rundir_name;
+    const struct data *const read[] = {&r->train, &r->validation};
     if (!o->eval_mode && open_dir(&r->dir, o->exp_dir, o->exp_name))
         return -1;
     bool in_background;
-    if (open_splits(r) || run_agree_data(r) ||
+    if (open_splits(r) || team_agree_data(r->team, &r->dataset, read, 2) ||
         resume_find(from, o, o->eval_mode ? NULL : &r->dir) || run_agree_begin(r, from->step_dir) ||
         team_join(r->team) || check_memory(r, &in_background) || open_data(r) || open_model(r) ||
         saver_open(&r->saver, in_background, &r->params, &r->dir, &r->metrics) || begin(r, from))

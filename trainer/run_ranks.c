@@ -3,7 +3,6 @@
 #include "comm.h"
 #include "device.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,24 +12,6 @@ bool run_is_first(const struct run *r)
 }
 
 /* ---- agreeing ------------------------------------------------------------------------------ */
-
-int run_agree_data(struct run *r)
-{
-    char train[32], validation[32];
-    struct xxh3 train_sample = data_sample(&r->train);
-    struct xxh3 validation_sample = data_sample(&r->validation);
-    snprintf(train, sizeof train, "%" PRIu64, r->train.windows);
-    snprintf(validation, sizeof validation, "%" PRIu64, r->validation.windows);
-    const struct peers_claim claims[] = {
-        {"the dataset's directory", r->dataset.dir},
-        {"the XXH3-128 of the dataset's manifest.jsonl", r->dataset.digest.hex},
-        {"the number of rows in train.npy", train},
-        {"the number of rows in validation.npy", validation},
-        {"the XXH3-128 of samples of train.npy", train_sample.hex},
-        {"the XXH3-128 of samples of validation.npy", validation_sample.hex},
-    };
-    return peers_agree(&r->team->peers, claims, (int)(sizeof claims / sizeof *claims));
-}
 
 int run_agree_begin(struct run *r, const char *step_dir)
 {

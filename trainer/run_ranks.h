@@ -4,9 +4,8 @@
 
 #include "run.h"
 
-/* That all ranks read the same data, and begin from the same checkpoint ("" from none). Rank 0
-   comes here when the run's directory is in order. */
-must_check int run_agree_data(struct run *r);
+/* That all ranks begin from the same checkpoint ("" from none). Rank 0 comes here when the run's
+   directory is in order. */
 must_check int run_agree_begin(struct run *r, const char *step_dir);
 
 /* Whether this rank is the one that speaks and writes for all. */

@@ -19,10 +19,17 @@ mpirun -n 1 --oversubscribe env TTT=1 "$bin/ttt-train" "${common[@]}" "${model[@
 check 'other data are named' says 'dataset_path is .*data2'
 mkdir "$work/there"
 cp -r "$work/data" "$work/there"
-printf '\x07' | dd of="$work/there/data/${data##*/}/train.npy" bs=1 seek=3000 conv=notrunc status=none
-mpirun -n 1 --oversubscribe -wdir "$work" "$bin/ttt-train" "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 \
-    --exp_name=differ --dataset_path=data : -n 1 -wdir "$work/there" "$bin/ttt-train" "${common[@]}" \
-    "${model[@]}" --mesh_dim=2,1,1 --exp_name=differ --dataset_path=data >"$work/out" 2>"$work/err"
+for array in train validation; do
+    printf '\x07' | dd of="$work/there/data/${data##*/}/$array.npy" bs=1 seek=600 conv=notrunc status=none
+done
+# apart PROGRAM FLAGS...: two ranks, the second with another folder's files under the same names.
+apart() {
+    local name=$1
+    shift
+    timeout -k 5 60 mpirun -n 1 --oversubscribe -wdir "$work" "$bin/$name" "$@" : -n 1 -wdir "$work/there" \
+        "$bin/$name" "$@" >"$work/out" 2>"$work/err"
+}
+apart ttt-train "${common[@]}" "${model[@]}" --mesh_dim=2,1,1 --exp_name=differ --dataset_path=data
 check 'other data under the same path are named' says 'rank 1 .*: the XXH3-128 of samples of train.npy is'
 mkdir "$work/other"
 cp "$bin"/ttt-train{,-mpi} "$work/other"
@@ -32,6 +39,28 @@ mpirun -n 1 --oversubscribe "$bin/ttt-train" "${common[@]}" "${model[@]}" --mesh
     --exp_name=differ >"$work/out" 2>"$work/err"
 check 'another program is named by its bytes' says "rank 1 .*: the program's XXH3-128 is"
 check 'and no step was made by any of these' test ! -e "$work/runs/differ/metrics.jsonl"
+
+speaks=("${model[@]}" --vocab_size=1024 --total_steps=1)
+train 1 1,1,1 speaks "${speaks[@]}" || bad 'a model that speaks'
+train 1 1,1,1 speaks "${speaks[@]}" --exp_dir="$work/there/runs" --seed=1 || bad 'another'
+machine=(--device=cpu --threads=1 "--mesh_dim=2,1,1")
+apart ttt-eval "$work/runs/speaks" --dataset_path=data "${machine[@]}"
+check 'ttt-eval: other data under the same path are named' \
+    says 'rank 1 .*: the XXH3-128 of samples of validation.npy is'
+check 'and nothing was evaluated' test "$(grep -c speaks "$work/out")" -eq 0
+state=(ttt-eval "$work/runs/speaks" --dataset_path="$work/data" --tokens=64 --state=state "${machine[@]}")
+apart "${state[@]}" && apart "${state[@]}"
+check 'a state that only rank 0 sees is gone on from' test $? -eq 0 -a "$(grep -c 'goes on at window 2' "$work/err")" -eq 1
+cp tests/golden/tokenizer/small-1024.model "$work/a.model"
+echo 'In the beginning' >"$work/prompts"
+cp "$work"/{a.model,prompts} "$work/there"
+echo more >>"$work/there/prompts"
+texts=(--checkpoint="$work/runs/speaks" --tokenizer=a.model --prompts=prompts --tokens=1 --batch=2)
+apart ttt-generate "${texts[@]}" "${machine[@]}"
+check 'ttt-generate: other prompts under the same path are named' says 'rank 1: the XXH3-128 of --prompts is'
+check 'and nothing was written' test ! -s "$work/out"
+apart ttt-generate "${texts[@]}" --checkpoint=runs/speaks "${machine[@]}"
+check 'another checkpoint under the same path is named' says "rank 1: the checkpoint's XXH3-128 is"
 train 2 3,1,1 differ "${model[@]}"
 check 'a mesh of other ranks is refused' says '3 ranks along the axes it tells, but 2 were started'
 train 3 1,1,3 differ "${model[@]}"
