@@ -6,7 +6,9 @@
 #include "sample.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/time.h>
 
 enum { VOCAB = 96, WIDTH = 64, BATCH = 2 };
 
@@ -160,6 +162,48 @@ static double read_portions(struct decode *d, const int32_t *ids, const float *w
     return worst;
 }
 
+static volatile sig_atomic_t interrupt;
+
+static void on_alarm(int sig)
+{
+    (void)sig;
+    interrupt = 1;
+}
+
+/* Interrupted before it begins and then later and later, until all has been read: every time it
+   goes on where it was. */
+static double read_interrupted(struct decode *d, const int32_t *ids, const float *whole, int seq)
+{
+    float *logits = malloc(sizeof *logits * BATCH * VOCAB);
+    int most = d->read_tokens;
+    double worst = 0;
+    decode_begin(d);
+    d->read_tokens = 16;
+    d->interrupt = &interrupt;
+    signal(SIGALRM, on_alarm);
+    for (long wait_us = 0; d->position[0] < seq || d->position[1] < seq; wait_us += wait_us + 20) {
+        struct decode_prompt prompts[BATCH];
+        for (int b = 0; b < BATCH; b++)
+            prompts[b] =
+                (struct decode_prompt){ids + b * seq + d->position[b], seq - d->position[b]};
+        interrupt = wait_us == 0;
+        setitimer(ITIMER_REAL,
+                  &(struct itimerval){.it_value = {wait_us / 1000000, wait_us % 1000000}}, NULL);
+        CHECK(decode_read(d, prompts, logits) == 0);
+        setitimer(ITIMER_REAL, &(struct itimerval){{0}}, NULL);
+        if (wait_us == 0)
+            CHECK(d->position[0] == 0 && d->position[1] == 0);
+    }
+    for (int b = 0; b < BATCH; b++) {
+        double here = compare_logits(logits + b * VOCAB, whole + (b * seq + seq - 1) * VOCAB);
+        worst = here > worst ? here : worst;
+    }
+    d->interrupt = NULL;
+    d->read_tokens = most;
+    free(logits);
+    return worst;
+}
+
 /* Tokens that the device chooses are those that the sampler chooses from its logits; the rule
    changes half-way. */
 static void pick_rows(struct decode *d, const int32_t *ids, int seq, int length)
@@ -244,6 +288,8 @@ static void test_kind(const struct kind *k)
         worst = error > worst ? error : worst;
     }
     double error = read_portions(&d, ids, whole, SEQ);
+    worst = error > worst ? error : worst;
+    error = d.capacity || k == kinds ? read_interrupted(&d, ids, whole, SEQ) : 0;
     worst = error > worst ? error : worst;
     if (decode_picks(&d) && k == kinds) /* whatever the block, the choice is the same */
         pick_rows(&d, ids, SEQ, 20);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_TOKENS = 1 << 12, PICK_IDS = 1 << 18 };
+/* Read together: by default, and where somebody may interrupt and does not want to wait long. */
+enum { READ_TOKENS = 1 << 12, READ_TOKENS_WATCHED = 1 << 9, PICK_IDS = 1 << 18 };
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -378,21 +379,29 @@ static int check_prompts(const struct decode *d, const struct decode_prompt *pro
     return 0;
 }
 
+static bool interrupted(const struct decode *d)
+{
+    return d->interrupt && *d->interrupt;
+}
+
 /* Sequences of this rank that are being read together. */
 struct reading {
     struct decode *d;
     int first;
     bool goes_on; /* the one sequence, from what is remembered of it */
+    bool stopped; /* between two blocks, which only sequences that begin can be */
 };
 
-static void find_past(void *arg, int l, struct block_acts *a, const struct ttt_shape *s)
+static bool find_past(void *arg, int l, struct block_acts *a, const struct ttt_shape *s)
 {
-    const struct reading *r = arg;
+    struct reading *r = arg;
     const struct decode_memory *m = &r->d->memory[l];
     size_t width = (size_t)r->d->config.hidden_size;
     a->past =
         r->goes_on && m->history ? m->history + (size_t)r->first * (CONV_WIDTH - 1) * width : NULL;
     mixer_go_on(&a->mixer, r->goes_on ? &m->mixer : NULL, r->first, &r->d->config, s);
+    r->stopped = !r->goes_on && interrupted(r->d);
+    return !r->stopped;
 }
 
 static void keep_block(void *arg, int l, const struct block_acts *a, const struct ttt_shape *s)
@@ -402,11 +411,11 @@ static void keep_block(void *arg, int l, const struct block_acts *a, const struc
 }
 
 /* `seq` tokens of each of this rank's sequences first..first+batch-1, from place `at` of their
-   prompts on. */
+   prompts on. Stopped on the way, they begin again. */
 static int read_group(struct decode *d, struct model *m, const struct decode_prompt *prompts,
                       int first, int batch, int64_t at, int seq)
 {
-    struct reading r = {d, first, d->position[d->first + first] > 0};
+    struct reading r = {d, first, d->position[d->first + first] > 0, false};
     int32_t *ids = malloc(sizeof *ids * (size_t)batch * (size_t)seq);
     if (!ids)
         return fail("out of memory for %d tokens of a prompt", seq);
@@ -415,15 +424,24 @@ static int read_group(struct decode *d, struct model *m, const struct decode_pro
             ids[(size_t)b * (size_t)seq + (size_t)i] = own_id(d, prompts[first + b].ids[at + i]);
     int status = model_read(m, ids, batch, seq, &(struct model_reader){find_past, keep_block, &r});
     free(ids);
-    for (int b = first; b < first + batch; b++)
+    struct ttt_shape s = shape_of(d, batch);
+    for (int l = 0; r.stopped && l < d->config.num_hidden_layers; l++)
+        begin_layer(d, l, first, NULL, &s);
+    for (int b = first; b < first + batch && !r.stopped; b++)
         d->position[d->first + b] += seq;
     return status;
+}
+
+static int64_t together(const struct decode *d)
+{
+    return d->interrupt && d->read_tokens > READ_TOKENS_WATCHED ? READ_TOKENS_WATCHED
+                                                                : d->read_tokens;
 }
 
 /* Tokens that are read at once of a prompt that has so many. */
 static int64_t most_at_once(const struct decode *d, int64_t whole)
 {
-    int64_t piece = piece_of(d), most = (d->read_tokens + piece - 1) / piece * piece;
+    int64_t piece = piece_of(d), most = (together(d) + piece - 1) / piece * piece;
     return d->capacity || whole < most ? whole : most;
 }
 
@@ -451,14 +469,14 @@ static int read_whole(struct decode *d, const struct decode_prompt *prompts,
         most = most_at_once(d, shares[b].whole) > most ? most_at_once(d, shares[b].whole) : most;
     if (!most)
         return 0;
-    int group = d->read_tokens / most < 1 ? 1 : (int)(d->read_tokens / most);
+    int group = together(d) / most < 1 ? 1 : (int)(together(d) / most);
     group = group < own ? group : own;
     if (model_open_reader(&m, &d->config, d->params, group, (int)most))
         return -1;
     for (int first = 0, count; first < own && !status; first += count) {
         int64_t whole = shares[first].whole, at = 0;
         count = alike(d, shares, first, own, group);
-        for (int64_t n; at < whole && !status; at += n) {
+        for (int64_t n; at < whole && !status && !interrupted(d); at += n) {
             n = whole - at < most ? whole - at : most;
             status = read_group(d, &m, prompts, first, count, shares[first].lead + at, (int)n);
         }
@@ -493,7 +511,7 @@ static int read_singly(struct decode *d, const struct decode_prompt *prompts,
     if (!now)
         return fail("out of memory for %d sequences", d->batch);
     int status = 0;
-    for (int64_t left = steps; left > 0 && !status; left--) {
+    for (int64_t left = steps; left > 0 && !status && !interrupted(d); left--) {
         for (int b = 0; b < d->batch; b++) {
             int64_t count = lead ? shares[b].lead : shares[b].rest;
             int64_t end = lead ? count : prompts[b].count;

@@ -11,6 +11,8 @@
 
 #include "model.h"
 
+#include <signal.h>
+
 /* What a block remembers of its sequences. */
 struct decode_memory {
     real *history; /* [batch][3][width], of the convolution before the mixer; NULL without */
@@ -25,6 +27,7 @@ struct decode {
     int first, own;        /* of the batch, first..first+own-1 are this rank's; beyond it none is */
     int vocab;             /* ids whose logits are this rank's: all without mp */
     int read_tokens;       /* that decode_read reads together, or somewhat more; READ_TOKENS */
+    const volatile sig_atomic_t *interrupt; /* or NULL; when true decode_read ends; one rank only */
     int64_t *position;     /* [batch] on the host, owned: tokens read since each began */
     int32_t *host;         /* [2][own] on the host, owned: ids, then places; -1 rests */
     int32_t *chosen;       /* [own] on the host, owned, as is draw */
@@ -68,8 +71,9 @@ struct decode_prompt {
    that memory is bounded whatever the length (attention: all, of a sequence that has just begun,
    and else none); what comes before them and the last tokens, one at least, one at a time. logits
    as decode_step's, of the token after each prompt; rows of sequences without one are left alone.
-   -1 with why() when memory is short, a prompt outgrows what attention can remember, or the device
-   broke. */
+   Interrupted, it returns 0 as ever: position then tells how far each sequence came, from where
+   another call can go on, and logits are anything. -1 with why() when memory is short, a prompt
+   outgrows what attention can remember, or the device broke. */
 must_check int decode_read(struct decode *d, const struct decode_prompt *prompts, float *logits);
 
 /* Read the next token of every sequence, ids [batch] on the host, each below vocab_size; a sequence

@@ -403,8 +403,7 @@ int model_read(struct model *m, const int32_t *ids, int batch, int seq,
     embedding_fwd(m->acts[0].x, param_work(p, m->wte), m->flight.input, part.rows,
                   m->config.hidden_size);
     model_add_up(m->acts[0].x, &part);
-    for (int l = 0; l < layers; l++) {
-        r->before(r->arg, l, &m->acts[l], &s);
+    for (int l = 0; l < layers && r->before(r->arg, l, &m->acts[l], &s); l++) {
         block_fwd(&part, l, m->acts[0].x, &s, NULL);
         r->after(r->arg, l, &m->acts[l], &s);
     }

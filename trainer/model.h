@@ -117,9 +117,10 @@ void model_row_scores(const struct model *m, const float **loss, const float **c
 
 /* What is done before each block, where a sequence that goes on is told what it was (past, and
    mixer_go_on), and after it, where the block's acts tell what decoding goes on from: input and
-   output of its convolutions and of its mixer, until the next block. */
+   output of its convolutions and of its mixer, until the next block. The forward ends where
+   `before` returns false. */
 struct model_reader {
-    void (*before)(void *arg, int l, struct block_acts *a, const struct ttt_shape *s);
+    bool (*before)(void *arg, int l, struct block_acts *a, const struct ttt_shape *s);
     void (*after)(void *arg, int l, const struct block_acts *a, const struct ttt_shape *s);
     void *arg;
 };

@@ -24,7 +24,7 @@ struct speak {
 must_check int speak_prompts(const struct speak *s, struct prompts *from);
 
 /* Lines from the terminal until its end or /quit. /new forgets all, /save FILE keeps the memory,
-   /help tells. Ctrl-C ends the text that is being made. -1 with why(). */
+   /help tells. Ctrl-C ends the text that is being read or made. -1 with why(). */
 must_check int speak_with_person(const struct speak *s);
 
 #endif

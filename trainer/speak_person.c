@@ -14,8 +14,16 @@ static void on_interrupt(int sig)
     interrupt = 1;
 }
 
+/* From here to the restoring of `before`, Ctrl-C ends what is being read, made or saved. */
+static void heed(struct sigaction *before)
+{
+    struct sigaction act = {.sa_handler = on_interrupt};
+    interrupt = 0;
+    sigaction(SIGINT, &act, before);
+}
+
 static const char HELP[] =
-    "a line is read after all before it, and the text goes on; Ctrl-C ends it\n"
+    "a line is read after all before it, and the text goes on; Ctrl-C ends either\n"
     "/new        forget everything\n"
     "/save FILE  keep what is remembered, for --load_state\n"
     "/quit       leave, as Ctrl-D does\n";
@@ -66,14 +74,13 @@ static int encode(const struct talk *t, const char *line, struct ids *ids)
 static int go_on(struct talk *t, const char *line)
 {
     struct ids ids = {0};
-    struct sigaction act = {.sa_handler = on_interrupt}, before;
+    struct sigaction before;
     if (encode(t, line, &ids) || texts_go_on(&t->text, &ids)) {
         ids_free(&ids);
         return -1;
     }
     t->begun = true;
-    interrupt = 0;
-    sigaction(SIGINT, &act, &before);
+    heed(&before);
     int status = texts_run(t->s->texts, &t->text);
     sigaction(SIGINT, &before, NULL);
     return putchar('\n') == EOF || fflush(stdout) ? fail("the text could not be written") : status;
@@ -83,8 +90,12 @@ static int go_on(struct talk *t, const char *line)
 static int keep(struct talk *t, const char *path)
 {
     struct ids none = {0};
-    return texts_go_on(&t->text, &none) || texts_save(t->s->texts, &t->text, t->s->owner, path) ? -1
-                                                                                                : 0;
+    struct sigaction before;
+    heed(&before);
+    int status =
+        texts_go_on(&t->text, &none) || texts_save(t->s->texts, &t->text, t->s->owner, path);
+    sigaction(SIGINT, &before, NULL);
+    return status ? -1 : 0;
 }
 
 /* Whether the talk goes on. */

@@ -105,6 +105,7 @@ int texts_begin(struct texts *t, int batch, int64_t capacity, const struct memor
             return -1;
         tell_rule(t);
     }
+    t->decode.interrupt = t->config.interrupt;
     t->away = false;
     t->fresh = m;
     for (size_t row = 0; m && row < rows; row++)
@@ -132,15 +133,19 @@ static int take(struct text *one)
     return 0;
 }
 
-/* Every text reads all that it has to read, and the logits are here. */
+/* Every text reads all that it has to read, unless interrupted, and the logits are here. */
 static int read_all(struct texts *t, struct text *list)
 {
     int batch = t->decode.batch, status = 0;
-    uint64_t tokens = 0;
+    uint64_t tokens = 0, left = 0;
     double began_s = now_s();
     struct decode_prompt *prompts = calloc((size_t)batch, sizeof *prompts);
-    if (!prompts)
+    int64_t *ends = calloc((size_t)batch, sizeof *ends); /* positions when all is read */
+    if (!prompts || !ends) {
+        free(prompts);
+        free(ends);
         return fail("out of memory for %d prompts", batch);
+    }
     if (t->away)
         decode_logits(&t->decode, t->logits);
     t->away = false;
@@ -150,16 +155,21 @@ static int read_all(struct texts *t, struct text *list)
             continue;
         prompts[i] = (struct decode_prompt){(const int32_t *)one->ids.id + one->read,
                                             (int64_t)(one->ids.count - one->read)};
+        ends[i] = t->decode.position[i] + prompts[i].count;
         tokens += (uint64_t)prompts[i].count;
     }
     if (tokens)
         status = decode_read(&t->decode, prompts, t->logits);
-    for (int i = 0; i < batch; i++)
-        for (int64_t k = 0; k < prompts[i].count && !status; k++)
+    for (int i = 0; i < batch; i++) {
+        int64_t rest = prompts[i].count ? ends[i] - t->decode.position[i] : 0;
+        for (int64_t k = rest; k < prompts[i].count && !status; k++)
             status = take(&list[i]);
+        left += (uint64_t)rest;
+    }
     free(prompts);
-    t->fresh |= tokens > 0;
-    t->read += tokens;
+    free(ends);
+    t->fresh = tokens ? !left : t->fresh;
+    t->read += tokens - left;
     t->read_s += now_s() - began_s;
     return status;
 }
@@ -227,6 +237,8 @@ int texts_save(struct texts *t, struct text *one, const struct memory_owner *own
 {
     if (read_all(t, one))
         return -1;
+    if (reads(one))
+        return fail("%s: is not written: interrupted before all was read", path);
     if (!t->fresh || !one->told.count)
         return fail("%s: there is no text yet to remember", path);
     if (memory_save(path, owner, &t->decode, 0, one->told.id, one->told.count, t->logits))

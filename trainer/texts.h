@@ -37,7 +37,7 @@ struct texts_config {
     int64_t tokens;                         /* to make at most, for each */
     uint32_t eos_id;                        /* ends a text; TOKENIZER_NONE: nothing does */
     const struct flag_list *stops;          /* or NULL */
-    const volatile sig_atomic_t *interrupt; /* or NULL; when true every text ends */
+    const volatile sig_atomic_t *interrupt; /* or NULL; when true every text ends, read or not */
 };
 
 /* Zero means closed. */

@@ -164,6 +164,20 @@ else
     skip 'a person' 'no script(1) to make a terminal'
 fi
 
+: >err
+# A line of more than 100,000 tokens. In the background the signal is ignored but where it is heeded.
+{
+    yes 'and two fishes swam with me.' | head -n 12000 | tr '\n' ' '
+    printf '\n/quit\n'
+} >lines
+"$bin/ttt-generate" -c run -t "$tokenizer" --device=cpu --threads=1 -i <lines >hurried 2>err &
+until [[ -s err ]]; do sleep 0.02; done
+while kill -INT $! 2>/dev/null; do sleep 0.1; done
+wait $!
+check 'Ctrl-C ends what is being read, and the talk goes on' test $? = 0
+part=$(grep -oE '[0-9]+ tokens read' err | grep -oE '[0-9]+')
+check "after a part of it ($part tokens)" test "$part" -lt 100000
+
 # ---- refusals ----------------------------------------------------------------------------------
 
 refuses 'no checkpoint' 2 'checkpoint=DIR is needed' -t "$tokenizer"
