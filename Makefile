@@ -61,9 +61,9 @@ LIBS.generate =
 # A program needs the libraries it calls, not all that the rule names.
 LINK     = $(CC) $(SANITIZE) -Wl,--as-needed
 
-# ttt-train calls operations through trainer/profile_ops.c, which can time them: its table says which.
+# ttt-train calls operations through trainer/report/profile_ops.c, which can time them: its table says which.
 WRAP     := $(patsubst %,-Xlinker --wrap=%,device_replay \
-              $(shell sed -nE 's/^(OP|COLLECTIVE).([a-z0-9_]+),.*/\2/p' trainer/profile_ops.c))
+              $(shell sed -nE 's/^(OP|COLLECTIVE).([a-z0-9_]+),.*/\2/p' trainer/report/profile_ops.c))
 
 BACKEND = cpu
 ifeq ($(BUILD),asan)
@@ -103,22 +103,58 @@ LINK    = $(NVCC) -Xcompiler -pthread
 LIBS.kernels = -lcublas -ldl
 endif
 
-# Each folder sees only the headers it may depend on.
-SEES.formats = -Iformats
-SEES.tools   = -Iformats -Itools
-SEES.kernels = -Ikernels
-SEES.trainer = -Iformats -Ikernels -Itrainer
-SEES.tests   = -Iformats -Itools -Ikernels -Itrainer -Itests
-room         = $(firstword $(subst /, ,$<))
+# ---- who may see whom --------------------------------------------------------------------------
+
+# A room sees its own headers and those of the rooms named here, so that the compiler keeps the order:
+# formats <- tools, formats <- trainer, kernels <- trainer, and the same within each.
+FORMATS := formats/base formats/tokenizer formats/arrays formats/json formats/tok
+SEES.formats/tokenizer  := formats/base
+SEES.formats/arrays     := formats/base
+SEES.formats/json       := formats/base formats/tokenizer
+SEES.formats/tok        := formats/base formats/arrays
+
+TOOL_ROOMS := tools/fetch tools/tokenize tools/order tools/pack tools/verify tools/peek
+SEES.tools/fetch        := $(FORMATS)
+SEES.tools/tokenize     := $(FORMATS)
+SEES.tools/order        := $(FORMATS)
+SEES.tools/pack         := $(FORMATS) tools/order
+SEES.tools/verify       := $(FORMATS) tools/order
+SEES.tools/peek         := $(FORMATS)
+SEES.tools              := $(FORMATS) $(TOOL_ROOMS)
+
+SEES.kernels/cpu        := kernels
+
+SEES.trainer/report     := $(FORMATS) kernels
+SEES.trainer/data       := $(FORMATS)
+SEES.trainer/ranks      := $(FORMATS) kernels trainer/data
+SEES.trainer/model      := $(FORMATS) kernels trainer/report trainer/data trainer/ranks
+SEES.trainer/checkpoint := $(SEES.trainer/model) trainer/model
+SEES.trainer/run        := $(SEES.trainer/checkpoint) trainer/checkpoint
+SEES.trainer/eval       := $(SEES.trainer/run)
+SEES.trainer/generate   := $(SEES.trainer/run)
+SEES.trainer/convert    := $(SEES.trainer/run)
+TRAINER_ROOMS := $(patsubst SEES.%,%,$(sort $(filter SEES.trainer/%,$(.VARIABLES))))
+SEES.trainer            := $(FORMATS) kernels $(TRAINER_ROOMS)
+
+SEES.tests              := $(FORMATS) $(TOOL_ROOMS) kernels $(TRAINER_ROOMS)
+SEES.tests/bench        := $(SEES.tests)
+SEES.tests/fuzz         := $(SEES.tests) tests
+
+house = $(firstword $(subst /, ,$<))
+room  = $(patsubst %/,%,$(dir $<))
+sees  = $(SEES.$(room):%=-I%)
 
 # ---- files -------------------------------------------------------------------------------------
 
 obj      = $(patsubst %,$B/obj/%.o,$1)
-SUPPORT.tools   := $(filter-out $(patsubst %,tools/%.c,$(TOOLS) $(FETCH)),$(wildcard tools/*.c))
+# Programs stand in tools/ and trainer/, what they are made of in the rooms below.
+SUPPORT.formats := $(wildcard formats/*/*.c)
+SUPPORT.tools   := $(wildcard tools/*/*.c)
+SUPPORT.trainer := $(wildcard trainer/*/*.c)
 HAS_CURL    := $(shell printf '\043include <curl/curl.h>\n\043include <openssl/evp.h>\n' | \
                  $(CC) -E -x c - >/dev/null 2>&1 && echo yes)
 ifeq ($(HAS_CURL),)
-NETWORK         := $(patsubst %,tools/%.c,copy gcs gcs_auth gcs_jwt http http_passing lane remote \
+NETWORK         := $(patsubst %,tools/fetch/%.c,copy gcs gcs_auth gcs_jwt http http_passing lane remote \
                      sources pour transport)
 SUPPORT.tools   := $(filter-out $(NETWORK),$(SUPPORT.tools))
 FETCH           :=
@@ -126,11 +162,9 @@ ifeq ($(BACKEND),cpu)
 $(info ttt-fetch is left out: no curl/curl.h or openssl/evp.h here (Debian: libcurl4-openssl-dev libssl-dev))
 endif
 endif
-SUPPORT.trainer := $(filter-out $(patsubst %,trainer/%.c,$(TRAINERS) $(CONVERT)),$(wildcard trainer/*.c))
-SUPPORT.formats := $(wildcard formats/*.c)
 HAS_MSGPACK := $(shell $(CC) -E -x c -include msgpack.h /dev/null >/dev/null 2>&1 && echo yes)
 ifeq ($(HAS_MSGPACK),)
-SUPPORT.formats := $(filter-out formats/flax.c,$(SUPPORT.formats))
+SUPPORT.formats := $(filter-out formats/arrays/flax.c,$(SUPPORT.formats))
 HOST_TESTS      := $(filter-out test_flax,$(HOST_TESTS))
 CONVERT         :=
 ifeq ($(BACKEND),cpu)
@@ -139,7 +173,7 @@ endif
 endif
 # A person's lines are edited where libedit is.
 HAS_EDIT    := $(shell $(CC) -E -x c -include editline/readline.h /dev/null >/dev/null 2>&1 && echo yes)
-SUPPORT.trainer := $(filter-out trainer/ask_$(if $(HAS_EDIT),plain,edit).c,$(SUPPORT.trainer))
+SUPPORT.trainer := $(filter-out trainer/generate/ask_$(if $(HAS_EDIT),plain,edit).c,$(SUPPORT.trainer))
 ifneq ($(HAS_EDIT),)
 LIBS.generate = -ledit
 endif
@@ -264,7 +298,7 @@ $(MPI_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o 
 
 $B/obj/kernels/cpu/comm_mpi.c.o: kernels/cpu/comm_mpi.c $B/obj/how
 	@mkdir -p $(@D)
-	$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(SEES.kernels) -c $< -o $@
+	$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(sees) -c $< -o $@
 
 $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN) $(BENCH_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
@@ -280,7 +314,7 @@ $B/tests/fuzz_%: $B/obj/tests/fuzz/fuzz_%.c.o $(LIB.tools) $(LIB.formats)
 
 $B/obj/%.c.o: %.c $B/obj/how
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CFLAGS.$(room)) $(SEES.$(room)) -c $< -o $@
+	$(CC) $(CFLAGS) $(CFLAGS.$(house)) $(sees) -c $< -o $@
 
 $B/obj/%.cc.o: %.cc $B/obj/how
 	@mkdir -p $(@D)
@@ -301,8 +335,8 @@ endif
 ifneq ($(VERSION),$(file <$B/obj/version))
 $(file >$B/obj/version,$(VERSION))
 endif
-$B/obj/formats/version.c.o: $B/obj/version
-$B/obj/formats/version.c.o: DEFS += -DTTT_VERSION='"$(VERSION)"'
+$B/obj/formats/base/version.c.o: $B/obj/version
+$B/obj/formats/base/version.c.o: DEFS += -DTTT_VERSION='"$(VERSION)"'
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
 

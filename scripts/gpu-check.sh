@@ -280,7 +280,7 @@ make_data()
 {
     local header bytes
     mkdir -p "$work/run/data"
-    cat docs/*.md trainer/*.c kernels/*.h >"$work/run/text"
+    cat docs/*.md trainer/*/*.c kernels/*.h >"$work/run/text"
     bytes=$(($(stat -c %s "$work/run/text") / 2 * 2))
     for name in train validation; do
         header="{'descr': '<u2', 'fortran_order': False, 'shape': ($bytes,), }"

@@ -17,7 +17,7 @@ train() { # NAME FLAGS...
 
 # What takes or chooses one token is for decoding, which ttt-train does not.
 operations() { grep -oE '^void [a-z0-9_]+\(' "$here/kernels/kernels.h" | tr -d '(' | cut -d ' ' -f 2 | grep -vE '^(conv|rope)_step$|_decode|^pick$' | sort; }
-timed() { sed -nE 's/^OP\(([a-z0-9_]+),.*/\1/p' "$here/trainer/profile_ops.c" | grep -vE '^(device|comm)_' | sort; }
+timed() { sed -nE 's/^OP\(([a-z0-9_]+),.*/\1/p' "$here/trainer/report/profile_ops.c" | grep -vE '^(device|comm)_' | sort; }
 check 'every operation of training can be timed' test "$(operations)" = "$(timed)"
 
 # ---- the timeline --------------------------------------------------------------------------------
