@@ -25,14 +25,6 @@
 extern "C" {
 #endif
 
-/* ---- what the build has ------------------------------------------------------------------- */
-
-/* Whether attention_*, ttt_mlp_* and pick are there; else calling them breaks the device. pick is
-   there where logits are not in the host's memory, which sample.h chooses from. */
-bool has_attention(void);
-bool has_ttt_mlp(void);
-bool has_pick(void);
-
 /* ---- whole arrays ------------------------------------------------------------------------- */
 
 /* y[i] += x[i]                                                    y, x [count] */
@@ -97,11 +89,14 @@ void cross_entropy(float *loss, float *correct, real *dlogits, const float *logi
      -1 where a logit is not finite.
 
      id [rows]; logits [rows][stride], of which the first vocab (at most 2^18) count; draw [rows],
-     at least 0 and below 1 */
+     at least 0 and below 1
+   has_pick: whether it may be called; only where logits are not in the host's memory, which
+   sample.h chooses from. */
 struct pick_rule {
     double temperature, top_p, min_p;
     int top_k;
 };
+bool has_pick(void);
 size_t pick_workspace_bytes(int rows, int vocab);
 void pick(int32_t *id, const float *logits, const double *draw, const struct pick_rule *rule,
           int rows, int vocab, int stride);

@@ -2,11 +2,6 @@
 // before.
 #include "attention.cuh"
 
-bool has_attention(void)
-{
-    return true;
-}
-
 // A block per sequence and head: rows of threads share the positions, each with its own softmax,
 // and the rows' results are joined in order.
 template <int F>

@@ -4,11 +4,6 @@
 
 #include "device.h"
 
-bool has_ttt_mlp(void)
-{
-    return true;
-}
-
 size_t ttt_mlp_state_floats(int head_dim)
 {
     size_t f = head_dim;

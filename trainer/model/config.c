@@ -1,6 +1,5 @@
 /* config.c -- what a model is: its sizes and settings, under the reference's own keys. */
 #include "config.h"
-#include "kernels.h"
 #include "pydict.h"
 #include "report.h"
 
@@ -357,24 +356,10 @@ static int check_seq(const struct config *c, int seq)
                 seq, k, seq / k * k, (seq / k + 1) * k);
 }
 
-const char *config_pending(const struct config *c)
-{
-    if (!mixer_is_ttt(c->seq_modeling_block) && !has_attention())
-        return "seq_modeling_block is self_attention, which this build has no kernels for yet: use "
-               "the CPU build, --device=cpu";
-    if (mixer_is_mlp(c->seq_modeling_block) && !has_ttt_mlp())
-        return "seq_modeling_block is ttt_mlp or ttt_mlp_base, which this build has no kernels for "
-               "yet: use the CPU build, --device=cpu";
-    return NULL;
-}
-
 int config_check(const struct config *c, int seq)
 {
-    const char *pending = config_pending(c);
     if (check_sizes(c) || check_unwanted(c))
         return -1;
-    if (pending)
-        return fail("%s", pending);
     if (seq < 0 || seq > 1 << 28)
         return fail("seq_length is %d: expected a positive number", seq);
     return mixer_is_ttt(c->seq_modeling_block) ? check_seq(c, seq) : 0;

@@ -73,12 +73,9 @@ must_check int config_from_json(struct config *c, const json_t *object, const ch
 /* Every key; the caller's reference. */
 json_t *config_to_json(const struct config *c);
 
-/* Whether this model can be built and run with rows of seq tokens: sizes that fit each other, a
-   block this version has. seq 0: rows are not meant, as in decoding. -1 with one sentence. */
+/* Whether this model can be built and run with rows of seq tokens: sizes that fit each other. seq
+   0: rows are not meant, as in decoding. -1 with one sentence. */
 must_check int config_check(const struct config *c, int seq);
-
-/* Whether this build has no operations for the block: a sentence, else NULL. config_check asks. */
-const char *config_pending(const struct config *c);
 
 /* Whether the backward computes blocks again of which the forward keeps the input alone: as
    remat_block says, by any policy but that of keeping everything. A matter of memory, not of
