@@ -10,13 +10,19 @@
 
 /* ---- bytes --------------------------------------------------------------------------------- */
 
+/* Bytes that a rank sends in one step along each axis (comm.h counts the same). */
+struct scale_bytes {
+    uint64_t dp, fsdp, mp;
+};
+
 /* What one collective sends: `times` (n-1)/n of the bytes that all ranks together hold. */
 static uint64_t sent(uint64_t bytes, int ranks, int times)
 {
     return (uint64_t)times * (bytes * (uint64_t)(ranks - 1) / (uint64_t)ranks);
 }
 
-static uint64_t fsdp_bytes(const struct params *p, int parts)
+/* stored: the bytes of a stored value, which activations and gathered matrices are. */
+static uint64_t fsdp_bytes(const struct params *p, int parts, size_t stored)
 {
     int ranks = p->mesh.fsdp, blocks = p->units - 2;
     /* Blocks are gathered for the forward and again for the backward, but for the last ones, which
@@ -28,8 +34,8 @@ static uint64_t fsdp_bytes(const struct params *p, int parts)
     for (int u = 0; u < p->units; u++) {
         bool outer = u == 0 || u == p->units - 1;
         const struct param_unit *unit = &p->unit[u];
-        uint64_t gathered = sent(sizeof(float) * unit->vectors, ranks, 1) +
-                            sent(sizeof(real) * unit->matrices, ranks, 1);
+        uint64_t gathered =
+            sent(sizeof(float) * unit->vectors, ranks, 1) + sent(stored * unit->matrices, ranks, 1);
         uint64_t scattered = sent(sizeof(float) * unit->vectors, ranks, 1) +
                              sent(sizeof(float) * unit->matrices, ranks, 1);
         total += gathered * (uint64_t)(!outer && u <= again ? 2 : 1) + scattered;
@@ -39,13 +45,13 @@ static uint64_t fsdp_bytes(const struct params *p, int parts)
 
 /* Rows of logits are seen some at a time. */
 static uint64_t mp_bytes(const struct params *p, const struct config *c, int parts, int batch,
-                         int seq)
+                         int seq, size_t stored)
 {
     int ranks = p->mesh.mp, layers = c->num_hidden_layers;
     uint64_t rows = (uint64_t)batch * (uint64_t)seq, n = (uint64_t)ranks;
     if (ranks == 1)
         return 0;
-    uint64_t stream = sent(sizeof(real) * rows * (uint64_t)c->hidden_size, ranks, 2);
+    uint64_t stream = sent(stored * rows * (uint64_t)c->hidden_size, ranks, 2);
     uint64_t total = stream * (4 * (uint64_t)layers + 2);
     total += sent(4 * sizeof(float) * rows * n, ranks, 1); /* of the cross entropy */
     if (mixer_is_ttt(c->seq_modeling_block))
@@ -55,13 +61,14 @@ static uint64_t mp_bytes(const struct params *p, const struct config *c, int par
     return (uint64_t)parts * total + sent(sizeof(double), ranks, 2);
 }
 
-struct scale_bytes scale_count(const struct params *p, const struct config *c, int parts, int batch,
-                               int seq)
+/* p is listed on the mesh; parts micro-batches of batch rows of seq tokens on each rank. */
+static struct scale_bytes count_bytes(const struct params *p, const struct config *c, int parts,
+                                      int batch, int seq, size_t stored)
 {
     return (struct scale_bytes){
         .dp = p->mesh.dp > 1 ? sent(sizeof(float) * p->floats, p->mesh.dp, 2) : 0,
-        .fsdp = fsdp_bytes(p, parts),
-        .mp = mp_bytes(p, c, parts, batch, seq),
+        .fsdp = fsdp_bytes(p, parts, stored),
+        .mp = mp_bytes(p, c, parts, batch, seq, stored),
     };
 }
 
@@ -90,7 +97,7 @@ struct estimate {
     struct mesh mesh;
     int parts, batch;
     double memory_bytes, compute_s, dp_s, fsdp_s, mp_s, step_s;
-    struct scale_bytes bytes;
+    struct scale_bytes bytes, own; /* of a bf16 build, and of this one */
     struct plan plan;
 };
 
@@ -129,11 +136,9 @@ static void take_time(struct estimate *e, const struct machine *m, const struct 
     double layers = c->num_hidden_layers, parts = e->parts, gib = 1 << 24;
     e->compute_s = tokens * config_train_flops(c, (int)o->seq_length) /
                    (REACHED * m->flops * mesh_ranks(&e->mesh));
-    /* Sixteen-bit streams, and as many bits for gathered matrices; gradients are fp32. */
-    double narrow = sizeof(real) == sizeof(float) ? 0.5 : 1;
-    e->mp_s = comm_s(m, (double)e->bytes.mp * narrow, parts * (6 * layers + 3), e->mesh.mp, 1);
-    e->fsdp_s = comm_s(m, (double)e->bytes.fsdp * (1 + 2 * narrow) / 3, parts * (6 * layers + 8),
-                       e->mesh.fsdp, e->mesh.mp);
+    e->mp_s = comm_s(m, (double)e->bytes.mp, parts * (6 * layers + 3), e->mesh.mp, 1);
+    e->fsdp_s =
+        comm_s(m, (double)e->bytes.fsdp, parts * (6 * layers + 8), e->mesh.fsdp, e->mesh.mp);
     e->dp_s = comm_s(m, (double)e->bytes.dp, (double)e->bytes.dp / gib + 1, e->mesh.dp,
                      e->mesh.mp * e->mesh.fsdp);
     /* Sums along mp are waited for; fsdp's run beside the computing, dp's beside the last
@@ -164,7 +169,9 @@ static int estimate(struct estimate *e, const struct machine *m, const struct op
         status = e->memory_bytes <= m->memory_bytes ? 0 : -1;
     }
     if (!status) {
-        e->bytes = scale_count(&p, c, e->parts, e->batch, (int)o->seq_length);
+        int seq = (int)o->seq_length;
+        e->bytes = count_bytes(&p, c, e->parts, e->batch, seq, sizeof(uint16_t));
+        e->own = count_bytes(&p, c, e->parts, e->batch, seq, sizeof(real));
         take_time(e, m, o, c);
     }
     params_close(&p);
@@ -206,6 +213,12 @@ static int search(struct estimate best[SHOWN], const struct machine *m, const st
     return count;
 }
 
+static void print_bytes(const char *what, const struct scale_bytes *b)
+{
+    printf("%s: dp %" PRIu64 ", fsdp %" PRIu64 ", mp %" PRIu64 " bytes\n", what, b->dp, b->fsdp,
+           b->mp);
+}
+
 static void print(const struct estimate *best, int count, const struct machine *m,
                   const struct options *o)
 {
@@ -227,8 +240,9 @@ static void print(const struct estimate *best, int count, const struct machine *
     printf("best: --mesh_dim=%d,%d,%d --micro_batch=%d; of each device:\n", best->mesh.dp,
            best->mesh.fsdp, best->mesh.mp, best->batch);
     plan_write(&best->plan, (size_t)m->memory_bytes, stdout);
-    printf("sent a step by a rank: dp %" PRIu64 ", fsdp %" PRIu64 ", mp %" PRIu64 " bytes\n",
-           best->bytes.dp, best->bytes.fsdp, best->bytes.mp);
+    print_bytes("sent a step by a rank", &best->bytes);
+    if (sizeof(real) != sizeof(uint16_t))
+        print_bytes("as fp32, which this build sends", &best->own);
 }
 
 int scale_print(const struct options *o)
