@@ -39,7 +39,6 @@ static void against_list(const char *name, uint32_t ranks, uint32_t steps, bool 
         }
     }
     CHECK(count == 0);
-    rank_queue_trim(&q);
     rank_queue_close(&q);
     rank_queue_close(&q);
     free(list);

@@ -24,11 +24,6 @@ size_t npy_item_bytes(enum npy_dtype dtype)
     return dtypes[dtype].bytes;
 }
 
-const char *npy_descr(enum npy_dtype dtype)
-{
-    return dtypes[dtype].descr;
-}
-
 const char *npy_dtype_name(enum npy_dtype dtype)
 {
     return dtypes[dtype].name;
@@ -216,7 +211,7 @@ void npy_header(uint8_t out[NPY_HEADER_BYTES], enum npy_dtype dtype, uint64_t co
     char text[NPY_HEADER_BYTES];
     int n = snprintf(text, sizeof text,
                      "{'descr': '%s', 'fortran_order': False, 'shape': (%" PRIu64 ",), }",
-                     npy_descr(dtype), count);
+                     dtypes[dtype].descr, count);
     memset(out, ' ', NPY_HEADER_BYTES);
     memcpy(out, magic, sizeof magic);
     out[6] = 1;

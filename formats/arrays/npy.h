@@ -10,8 +10,6 @@ enum npy_dtype { NPY_U1, NPY_I1, NPY_U2, NPY_I4, NPY_U4, NPY_I8, NPY_U8, NPY_F4,
 enum { NPY_MAX_DIMS = 8, NPY_HEADER_BYTES = 128 };
 
 size_t npy_item_bytes(enum npy_dtype dtype);
-/* "<u2", as in the header. */
-const char *npy_descr(enum npy_dtype dtype);
 /* "uint16", as numpy names it; what manifests say. */
 const char *npy_dtype_name(enum npy_dtype dtype);
 

@@ -72,7 +72,7 @@ void pcg_seed(struct pcg *g, uint64_t seed)
     pcg_seed_words(g, words, words[1] ? 2 : 1);
 }
 
-uint64_t pcg_next64(struct pcg *g)
+static uint64_t next64(struct pcg *g)
 {
     step(g);
     uint64_t high = (uint64_t)(g->state >> 64), x = high ^ (uint64_t)g->state;
@@ -80,13 +80,13 @@ uint64_t pcg_next64(struct pcg *g)
     return x >> turn | x << (-turn & 63);
 }
 
-uint32_t pcg_next32(struct pcg *g)
+static uint32_t next32(struct pcg *g)
 {
     if (g->has_held) {
         g->has_held = false;
         return g->held;
     }
-    uint64_t x = pcg_next64(g);
+    uint64_t x = next64(g);
     g->held = (uint32_t)(x >> 32);
     g->has_held = true;
     return (uint32_t)x;
@@ -100,7 +100,7 @@ uint64_t pcg_interval(struct pcg *g, uint64_t most)
         return 0;
     uint64_t mask = UINT64_MAX >> __builtin_clzll(most), x;
     do
-        x = (most <= UINT32_MAX ? pcg_next32(g) : pcg_next64(g)) & mask;
+        x = (most <= UINT32_MAX ? next32(g) : next64(g)) & mask;
     while (x > most);
     return x;
 }

@@ -21,9 +21,6 @@ void pcg_seed(struct pcg *g, uint64_t seed);
 /* The seed as a whole number of any size, 32-bit words, the lowest first; at least one word. */
 void pcg_seed_words(struct pcg *g, const uint32_t *words, size_t count);
 
-uint64_t pcg_next64(struct pcg *g);
-uint32_t pcg_next32(struct pcg *g);
-
 /* A number from 0 to most, as numpy's shuffle draws it: masked, drawn again while too large. */
 uint64_t pcg_interval(struct pcg *g, uint64_t most);
 

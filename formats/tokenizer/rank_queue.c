@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_PLACES = 31, KEEP_CHUNKS = 1 << 17 };
+enum { CHUNK_PLACES = 31 };
 
 struct rank_chunk {
     uint32_t next;
@@ -42,19 +42,6 @@ void rank_queue_close(struct rank_queue *q)
     free(q->chunks);
     free(q->heap);
     *q = (struct rank_queue){0};
-}
-
-void rank_queue_trim(struct rank_queue *q)
-{
-    if (q->chunk_room > KEEP_CHUNKS || q->heap_room > (size_t)KEEP_CHUNKS * CHUNK_PLACES) {
-        free(q->chunks);
-        free(q->heap);
-        q->chunks = NULL;
-        q->heap = NULL;
-        q->chunk_room = q->unused = 0;
-        q->heap_room = 0;
-        q->chunk_count = 1;
-    }
 }
 
 /* ---- which ranks have a line --------------------------------------------------------------- */

@@ -30,7 +30,5 @@ void rank_queue_close(struct rank_queue *q); /* harmless when closed */
 must_check int rank_queue_put(struct rank_queue *q, uint32_t rank, uint32_t place);
 /* Take the first one; false when there is none. */
 bool rank_queue_take(struct rank_queue *q, uint32_t *rank, uint32_t *place);
-/* Give back memory that only very many places needed; the queue is empty. */
-void rank_queue_trim(struct rank_queue *q);
 
 #endif

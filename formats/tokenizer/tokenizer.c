@@ -470,15 +470,6 @@ const uint8_t *tokenizer_piece(const struct tokenizer *t, uint32_t id, size_t *b
     return t->text + t->pieces[id].at;
 }
 
-uint32_t tokenizer_find(const struct tokenizer *t, const char *spelling)
-{
-    struct span as = {(const uint8_t *)spelling, strlen(spelling)};
-    for (uint32_t id = 0; id < t->vocab_size; id++)
-        if (spelled(t, id, as))
-            return id;
-    return TOKENIZER_NONE;
-}
-
 const uint8_t *tokenizer_bytes(const struct tokenizer *t, uint32_t id, size_t *bytes)
 {
     *bytes = t->pieces[id].shown_bytes;

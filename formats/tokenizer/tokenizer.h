@@ -51,9 +51,6 @@ void tokenizer_close(struct tokenizer *t); /* harmless when closed */
    NUL. id is below vocab_size. */
 const uint8_t *tokenizer_piece(const struct tokenizer *t, uint32_t id, size_t *bytes);
 
-/* The id of the piece spelled so, or TOKENIZER_NONE. Looks at every piece. */
-uint32_t tokenizer_find(const struct tokenizer *t, const char *spelling);
-
 /* What the id adds to a text: U+2581 is a blank, a byte piece its byte, a control piece nothing,
    the unknown piece the model's mark for it. Not ended by NUL; a character may be spread over
    several byte pieces. id is below vocab_size. For generation and display; at the start of a

@@ -17,7 +17,8 @@ enum { NARROWEST = 20, USUAL = 80 };
 static const char *const across[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
 static const char *const upward[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
 
-int plot_width(void)
+/* Columns to write in. */
+static int terminal_width(void)
 {
     struct winsize w;
     const char *columns = getenv("COLUMNS");
@@ -74,7 +75,7 @@ void plot_line(const char *key, const char *fmt, ...)
     va_end(args);
     if (n < 0)
         die("out of memory");
-    int width = plot_width(), keys = width < 60 ? width / 3 : 22, used = (int)strlen(key);
+    int width = terminal_width(), keys = width < 60 ? width / 3 : 22, used = (int)strlen(key);
     if (!isatty(STDOUT_FILENO))
         printf("%s\t%s\n", key, value);
     else {
@@ -109,7 +110,7 @@ void plot_classes(const char *title, const uint64_t counts[PLOT_CLASSES])
         }
         most = counts[c] > most ? counts[c] : most;
     }
-    int width = plot_width();
+    int width = terminal_width();
     bool narrow = width < 40; /* then a class is told by where it begins */
     put_cut(title, width);
     putchar('\n');
@@ -129,7 +130,7 @@ void plot_classes(const char *title, const uint64_t counts[PLOT_CLASSES])
 
 void plot_ids(const char *title, const uint64_t *counts, size_t n, int rows)
 {
-    size_t columns = (size_t)plot_width();
+    size_t columns = (size_t)terminal_width();
     columns = columns < n ? columns : n;
     double *height = calloc(columns + 1, sizeof *height), most = 0;
     if (!height || n == 0) {
@@ -144,7 +145,7 @@ void plot_ids(const char *title, const uint64_t *counts, size_t n, int rows)
         height[c] = log1p((double)sum);
         most = height[c] > most ? height[c] : most;
     }
-    put_cut(title, plot_width());
+    put_cut(title, terminal_width());
     putchar('\n');
     for (int r = rows; r-- > 0;) {
         fputs(blue(), stdout);

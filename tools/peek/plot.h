@@ -14,13 +14,11 @@ static inline int plot_class(uint64_t v)
     return v ? 64 - __builtin_clzll(v) : 0;
 }
 
-/* Columns of the terminal on stdout, or $COLUMNS, or 80; at least 20. */
-int plot_width(void);
 /* Is stdout a terminal that wants colours (NO_COLOR is not set)? */
 bool plot_colours(void);
 
 /* "key<tab>value" and a newline; on a terminal with the values under each other, tabs as two
-   blanks, cut to the width. */
+   blanks, cut to the width: the terminal's columns, or $COLUMNS, or 80; at least 20. */
 void plot_line(const char *key, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A line a class that holds anything, and those between: "from - to  count  bar". */

@@ -8,19 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct evaluate_sum eval_result_sum(const struct eval_result *r)
+static struct evaluate_sum sum_of(const struct eval_result *r)
 {
     return r->reference ? evaluate_rows(r->sums) : evaluate_sum(r->sums, 0, r->sums->seq);
 }
 
-int eval_bins(int seq, int bins)
+static int bins_of(int seq, int bins)
 {
     return bins < 1 || bins > seq ? seq : bins;
 }
 
-void eval_bin(int seq, int bins, int i, int *first, int *last)
+/* Places first..last-1 of bin i. */
+static void find_bin(int seq, int bins, int i, int *first, int *last)
 {
-    int64_t n = eval_bins(seq, bins);
+    int64_t n = bins_of(seq, bins);
     *first = (int)(seq * (int64_t)i / n);
     *last = (int)(seq * (int64_t)(i + 1) / n);
 }
@@ -35,7 +36,7 @@ void eval_table_head(void)
 
 void eval_table_line(const struct eval_result *r)
 {
-    struct evaluate_sum s = eval_result_sum(r);
+    struct evaluate_sum s = sum_of(r);
     char bits[16] = "-";
     if (isfinite(s.bits_per_byte))
         snprintf(bits, sizeof bits, "%.4f", s.bits_per_byte);
@@ -47,10 +48,10 @@ void eval_table_line(const struct eval_result *r)
 
 void eval_table_positions(const struct eval_result *r, int bins)
 {
-    int count = eval_bins(r->sums->seq, bins), first, last;
+    int count = bins_of(r->sums->seq, bins), first, last;
     for (int i = 0; i < count; i++) {
         char place[32];
-        eval_bin(r->sums->seq, bins, i, &first, &last);
+        find_bin(r->sums->seq, bins, i, &first, &last);
         struct evaluate_sum s = evaluate_sum(r->sums, first, last);
         if (!s.tokens)
             continue;
@@ -71,12 +72,12 @@ static json_t *number(double x)
 
 json_t *eval_to_json(const struct eval_result *r, int bins)
 {
-    struct evaluate_sum s = eval_result_sum(r);
+    struct evaluate_sum s = sum_of(r);
     json_t *first = json_array(), *loss = json_array(), *accuracy = json_array(),
            *tokens = json_array();
-    int count = eval_bins(r->sums->seq, bins), from, to;
+    int count = bins_of(r->sums->seq, bins), from, to;
     for (int i = 0; i < count; i++) {
-        eval_bin(r->sums->seq, bins, i, &from, &to);
+        find_bin(r->sums->seq, bins, i, &from, &to);
         struct evaluate_sum here = evaluate_sum(r->sums, from, to);
         json_array_append_new(first, json_integer(from + 1));
         json_array_append_new(loss, number(here.loss));

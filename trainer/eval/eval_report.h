@@ -13,13 +13,8 @@ struct eval_result {
     bool reference; /* whole windows in the reference's way */
 };
 
-struct evaluate_sum eval_result_sum(const struct eval_result *r);
-
-/* Places first..last-1 of bin i of `bins`; bins 0: every place its own. */
-void eval_bin(int seq, int bins, int i, int *first, int *last);
-int eval_bins(int seq, int bins);
-
-/* The table's head, a line of it, and the lines by position below it, on stdout. */
+/* The table's head, a line of it, and the lines by position below it, on stdout; places in so many
+   bins, or with 0 every place its own. */
 void eval_table_head(void);
 void eval_table_line(const struct eval_result *r);
 void eval_table_positions(const struct eval_result *r, int bins);

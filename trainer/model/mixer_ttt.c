@@ -58,7 +58,8 @@ struct ttt_shape mixer_ttt_shape(const struct config *c, int batch, int seq, flo
     };
 }
 
-struct ttt_params mixer_ttt_params(const struct mixer_ttt_ids *ids, const struct params *p,
+/* What the inner loop learns from, in masters or, with grad, in gradients. */
+static struct ttt_params params_of(const struct mixer_ttt_ids *ids, const struct params *p,
                                    bool grad)
 {
     float *(*of)(const struct params *, int) = grad ? param_grad : param_master;
@@ -239,7 +240,7 @@ void mixer_ttt_fwd(struct mixer_ttt_acts *a, const real *h, const struct mixer_t
                    float *curves)
 {
     int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
-    struct ttt_params inner = start_of(a, mixer_ttt_params(ids, p, false), s);
+    struct ttt_params inner = start_of(a, params_of(ids, p, false), s);
 
     project(a, h, ids, p, rows, width, full);
     if (a->u) {
@@ -281,7 +282,7 @@ void mixer_ttt_begin(struct mixer_ttt_memory *m, int first, const struct mixer_t
                      const struct mixer_ttt_ids *ids, const struct params *p,
                      const struct ttt_shape *s)
 {
-    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+    struct ttt_params inner = params_of(ids, p, false);
     size_t state = (size_t)s->heads * ttt_inner_decode_bytes(inner.w2, s);
     if (m->history_q) {
         history_begin(m->history_q, first, read ? read->u : NULL, s);
@@ -296,7 +297,7 @@ void mixer_ttt_step(struct mixer_ttt_acts *a, struct mixer_ttt_memory *m, const 
                     const struct params *p, const struct config *c, const struct ttt_shape *s)
 {
     int rows = s->batch, width = s->heads * s->head_dim, full = c->hidden_size;
-    struct ttt_params inner = mixer_ttt_params(ids, p, false);
+    struct ttt_params inner = params_of(ids, p, false);
 
     project(a, h, ids, p, rows, width, full);
     if (a->u) {
@@ -322,8 +323,8 @@ void mixer_ttt_bwd(real *dh, real *dy, const real *h, struct mixer_ttt_acts *a,
                    const struct config *c, const struct ttt_shape *s)
 {
     int rows = s->batch * s->seq, width = s->heads * s->head_dim, full = c->hidden_size;
-    struct ttt_params inner = mixer_ttt_params(ids, p, false);
-    struct ttt_params dinner = mixer_ttt_params(ids, p, true);
+    struct ttt_params inner = params_of(ids, p, false);
+    struct ttt_params dinner = params_of(ids, p, true);
 
     if (a->gate)
         gelu_gate_bwd(t->dgate, dy, dy, a->gate, a->normed, (size_t)rows * width);

@@ -58,10 +58,6 @@ void mixer_ttt_find(struct mixer_ttt_ids *ids, const struct params *p, int l);
 /* Sizes and constants for the inner loop. */
 struct ttt_shape mixer_ttt_shape(const struct config *c, int batch, int seq, float ttt_lr_mult);
 
-/* What the inner loop learns from, in masters or, with grad, in gradients. */
-struct ttt_params mixer_ttt_params(const struct mixer_ttt_ids *ids, const struct params *p,
-                                   bool grad);
-
 /* Take a layer's arrays, or the scratch, from an arena. training: a backward follows; reading: the
    sequences will be decoded on. */
 void mixer_ttt_take_acts(struct mixer_ttt_acts *a, const struct config *c,
