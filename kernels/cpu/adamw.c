@@ -38,20 +38,16 @@ void spoil_unless_finite(float *to, const float *x, size_t count)
             to[0] = NAN;
 }
 
-void adamw_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
-                size_t count, const struct adamw *a)
+/* Elements first..end. With `narrow` known to the compiler this becomes vector code. */
+static inline __attribute__((always_inline)) void
+step_some(float *param, float *m, float *v, const float *grad, size_t first, size_t end, float clip,
+          const struct adamw *a, const bool narrow)
 {
-    assert(a->correct1 > 0 && a->correct2 > 0);
-    double norm = sqrt(square_sum[0]);
-    if (!isfinite(norm))
-        return;
-    float clip = a->clip == 0 || norm < a->clip ? 1 : (float)(a->clip / norm);
-    bool narrow = a->bf16_momentum;
-    float beta2 = a->beta2, rest1 = 1 - a->beta1, rest2 = 1 - beta2;
-    float beta1 = narrow ? bf16_rounded(a->beta1) : a->beta1;
+    float beta1 = narrow ? bf16_rounded(a->beta1) : a->beta1, rest1 = 1 - a->beta1;
+    float beta2 = a->beta2, rest2 = 1 - beta2;
     float c1 = a->correct1, c2 = a->correct2, eps = a->eps, lr = a->lr, decay = a->weight_decay;
-#pragma omp parallel for simd schedule(static)
-    for (size_t i = 0; i < count; i++) {
+#pragma omp simd
+    for (size_t i = first; i < end; i++) {
         float g = grad[i] * clip;
         float kept = beta1 * m[i];
         float mi = (narrow ? bf16_rounded(kept) : kept) + rest1 * g;
@@ -59,6 +55,25 @@ void adamw_step(float *param, float *m, float *v, const float *grad, const doubl
         m[i] = narrow ? bf16_rounded(mi) : mi;
         v[i] = vi;
         param[i] -= lr * (mi / c1 / (sqrtf(vi / c2) + eps) + decay * param[i]);
+    }
+}
+
+void adamw_step(float *param, float *m, float *v, const float *grad, const double *square_sum,
+                size_t count, const struct adamw *a)
+{
+    assert(a->correct1 > 0 && a->correct2 > 0);
+    const size_t piece = 1 << 14;
+    double norm = sqrt(square_sum[0]);
+    if (!isfinite(norm))
+        return;
+    float clip = a->clip == 0 || norm < a->clip ? 1 : (float)(a->clip / norm);
+#pragma omp parallel for schedule(static)
+    for (size_t first = 0; first < count; first += piece) {
+        size_t end = count - first < piece ? count : first + piece;
+        if (a->bf16_momentum)
+            step_some(param, m, v, grad, first, end, clip, a, true);
+        else
+            step_some(param, m, v, grad, first, end, clip, a, false);
     }
 }
 

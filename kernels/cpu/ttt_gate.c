@@ -57,7 +57,7 @@ void ttt_gate_bwd(real *dh, float *dw, float *dbias, const float *dsigma, const 
                   const real *h, const float *w, int batch, int seq, int heads, int width)
 {
     assert(batch > 0 && seq > 0 && heads > 0 && width > 0);
-    enum { COLUMNS = 256, STRETCH = 64 };
+    enum { COLUMNS = 128, STRETCH = 64 };
     int rows = batch * seq;
     /* Threads share the columns: both sums below then run in a fixed order. Stretches of rows stay
        in the cache from a few heads to the next and keep the sums over rows short. */
