@@ -1,14 +1,15 @@
 /* bench_model.c -- how fast one block of the 125m model is, beside what the processor can do.
 
-     bench_model BLOCK train|recompute|forward|decode [THREADS [ROUNDS [LAYERS]]]
+     bench_model BLOCK train|recompute|turns|forward|decode [THREADS [ROUNDS [LAYERS]]]
      bench_model machine
 
    Rows of 512, one row a step, fp32, made-up tokens; the first round is not counted. recompute is
-   train with --recompute_blocks=on. Prints lines
-   of a name and a number:
+   train with --recompute_blocks=on; turns is train, every step once on one thread and once on
+   THREADS, so that the two are compared in the same minute. Prints lines of a name and a number:
 
      tokens_per_core_s   tokens a processor second, user and system, of the best round
      tokens_per_s        tokens a second of the best round
+     times_one           turns: by the clock, the median of THREADS' speed over one's
      peak_mib            the process's largest resident memory
      flop_per_token      of the model (docs/model.md, section 9), replay not counted
      bytes_per_token     of parameters that decoding a token reads
@@ -87,7 +88,7 @@ struct bench {
 
 static bool is_training(const char *mode)
 {
-    return !strcmp(mode, "train") || !strcmp(mode, "recompute");
+    return !strcmp(mode, "train") || !strcmp(mode, "recompute") || !strcmp(mode, "turns");
 }
 
 static double read_bytes(const struct params *p)
@@ -154,6 +155,39 @@ static int decode_round(struct bench *b)
     return DECODED;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Seconds of a round, or -1. */
+static double timed_round(struct bench *b, int threads)
+{
+    const char *closed = device_open(threads);
+    double began = now_s();
+    return closed ? fail("%s", closed) : train_round(b) < 0 ? -1 : now_s() - began;
+}
+
+static int measure_turns(const char *block, int threads, int rounds, int layers)
+{
+    static struct bench b;
+    double *times = calloc((size_t)rounds, sizeof *times);
+    if (!times || open_bench(&b, block, "turns", layers))
+        return -1;
+    for (int i = 0; i <= rounds; i++) {
+        double alone = timed_round(&b, 1), shared = timed_round(&b, threads);
+        if (alone < 0 || shared < 0)
+            return -1;
+        if (i > 0)
+            times[i - 1] = alone / shared;
+    }
+    qsort(times, (size_t)rounds, sizeof *times, by_size);
+    printf("times_one %.3f\n", (times[rounds / 2] + times[(rounds - 1) / 2]) / 2);
+    free(times);
+    return 0;
+}
+
 static int measure(const char *block, const char *mode, int rounds, int layers)
 {
     static struct bench b;
@@ -200,17 +234,21 @@ int main(int argc, char **argv)
     bool is_machine = argc == 2 && !strcmp(argv[1], "machine");
     program = "bench_model";
     if (!is_machine && (argc < 3 || argc > 6 || !is_mode(argv[2]))) {
-        fprintf(stderr, "usage: bench_model BLOCK train|recompute|forward|decode "
+        fprintf(stderr, "usage: bench_model BLOCK train|recompute|turns|forward|decode "
                         "[THREADS [ROUNDS [LAYERS]]]\n"
                         "       bench_model machine\n");
         return 2;
     }
     int threads = argc > 3 ? atoi(argv[3]) : 1, rounds = argc > 4 ? atoi(argv[4]) : 3;
     int layers = argc > 5 ? atoi(argv[5]) : 12;
+    if (threads < 1 || rounds < 1 || layers < 1)
+        die("THREADS, ROUNDS and LAYERS: expected 1 or more");
     const char *closed = device_open(threads);
     if (closed)
         die("%s", closed);
-    if (is_machine ? measure_machine() : measure(argv[1], argv[2], rounds, layers))
+    if (is_machine                  ? measure_machine()
+        : !strcmp(argv[2], "turns") ? measure_turns(argv[1], threads, rounds, layers)
+                                    : measure(argv[1], argv[2], rounds, layers))
         die("%s", why());
     say("%s", device_describe());
     device_close();
