@@ -206,7 +206,7 @@ static __device__ inline whole weight_left(const float *x, const whole *weight, 
     return left;
 }
 
-static __global__ void __launch_bounds__(PICK_THREADS)
+static __global__ void __launch_bounds__(PICK_THREADS, 1)
     pick_choose(int32_t *id, const largest *tops, const whole *weights, const float *logits,
                 const double *draw, pick_rule rule, int vocab, int stride)
 {

@@ -9,6 +9,20 @@
 
 enum { PAIRS_LIMIT = 512, BLOCKS_WANTED = 1024 };
 
+// cos, sin of each pair of a head at a position, by the block. In half turns, which are reduced to
+// one exactly; the reduction of a large angle in radians takes local memory.
+static __device__ inline void set_turns(float *turn, int position, int head_dim, float theta,
+                                        float sign)
+{
+    const double half_turn = 3.14159265358979323846;
+    for (int c = threadIdx.x; c < head_dim / 2; c += blockDim.x) {
+        double sine, cosine;
+        sincospi(position * (pow((double)theta, -2.0 * c / head_dim) / half_turn), &sine, &cosine);
+        turn[2 * c] = (float)cosine;
+        turn[2 * c + 1] = sign * (float)sine;
+    }
+}
+
 // Turn the row's pairs by the block's angles: cos, sin of each pair of a head.
 static __device__ inline void turn_row(real *x, const float *turn, size_t row, int pairs)
 {
@@ -30,11 +44,7 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     int pairs = head_dim / 2;
     size_t row = (size_t)heads * pairs;
     int t = blockIdx.x, position = period ? (first + t) % period : first + t;
-    for (int c = threadIdx.x; c < pairs; c += blockDim.x) {
-        double angle = position * pow((double)theta, -2.0 * c / head_dim);
-        turn[2 * c] = (float)cos(angle);
-        turn[2 * c + 1] = sign * (float)sin(angle);
-    }
+    set_turns(turn, position, head_dim, theta, sign);
     __syncthreads();
     for (int b = blockIdx.y; b < batch; b += gridDim.y) {
         turn_row(x + ((size_t)b * seq + t) * row * 2, turn, row, pairs);
@@ -50,12 +60,7 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     int now = position[blockIdx.x], pairs = head_dim / 2;
     if (now < 0)
         return;
-    now = period ? now % period : now;
-    for (int c = threadIdx.x; c < pairs; c += blockDim.x) {
-        double angle = now * pow((double)theta, -2.0 * c / head_dim);
-        turn[2 * c] = (float)cos(angle);
-        turn[2 * c + 1] = (float)sin(angle);
-    }
+    set_turns(turn, period ? now % period : now, head_dim, theta, 1);
     __syncthreads();
     size_t row = (size_t)heads * pairs;
     turn_row(x + blockIdx.x * row * 2, turn, row, pairs);

@@ -259,7 +259,7 @@ void ttt_mlp_stats(float *curve, const real *k, const real *v, const float *sigm
 enum { TARGET_ROWS = 8, COLUMNS = 32, TARGET_THREADS = TARGET_ROWS * COLUMNS };
 
 // sums [chains][steps]. Rows of threads share the tokens, 32 columns at a time.
-static __global__ void __launch_bounds__(TARGET_THREADS)
+static __global__ void __launch_bounds__(TARGET_THREADS, 1)
     target_variance_chain(float *sums, const real *k, const real *v, ttt_shape s)
 {
     SHARED(double, part, [TARGET_ROWS][COLUMNS]);

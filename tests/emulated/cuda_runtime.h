@@ -88,6 +88,14 @@ static inline unsigned __float_as_uint(float f)
     return bits;
 }
 
+// Of pi x, which is brought within one turn exactly.
+static inline void sincospi(double x, double *sine, double *cosine)
+{
+    double angle = remainder(x, 2) * 3.14159265358979323846;
+    *sine = sin(angle);
+    *cosine = cos(angle);
+}
+
 // Threads take turns, so that nothing comes between.
 static inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long v)
 {
