@@ -109,8 +109,9 @@ void mean_add(float *mean, const float *x, int before, size_t count)
            (float)before + 1, count);
 }
 
-static __global__ void average_step_each(float *average, const float *x, const double *square_sum,
-                                         float rate, size_t count)
+static __global__ void __launch_bounds__(THREADS)
+    average_step_each(float *average, const float *x, const double *square_sum, float rate,
+                      size_t count)
 {
     if (!isfinite(square_sum[0]))
         return;

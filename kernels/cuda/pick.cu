@@ -80,6 +80,27 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     }
 }
 
+// ---- sums by digits -----------------------------------------------------------------------------
+
+// A whole number in shared memory to which threads add. Of 32 bits that is one instruction; of 64 a
+// loop that waits its turn among all threads with the same digit.
+struct halves {
+    unsigned low, high;
+};
+
+static __device__ inline void add_whole(halves *to, whole v)
+{
+    const unsigned low = (unsigned)v, before = atomicAdd(&to->low, low);
+    const unsigned high = (unsigned)(v >> 32) + (before + low < low);
+    if (high)
+        atomicAdd(&to->high, high);
+}
+
+static __device__ inline whole joined(halves v)
+{
+    return (whole)v.high << 32 | v.low;
+}
+
 // ---- places in an order -------------------------------------------------------------------------
 
 // The sum of v over the threads before this one. A barrier lies before and after.
@@ -140,7 +161,7 @@ struct key_place {
 // The key at which the sum of measure(v), likeliest first, exceeds target, which that of all does.
 // sums [DIGITS] is shared memory.
 template <class Measure>
-static __device__ inline key_place find_key(const float *x, int vocab, whole target, whole *sums,
+static __device__ inline key_place find_key(const float *x, int vocab, whole target, halves *sums,
                                             Measure measure)
 {
     SHARED(key_place, found, [1]);
@@ -148,15 +169,15 @@ static __device__ inline key_place find_key(const float *x, int vocab, whole tar
     for (int left = 32; left > 0;) { // bits of the key that are not known yet
         const int bits = min(left, (int)DIGIT_BITS), shift = left - bits;
         for (int i = threadIdx.x; i < DIGITS; i += blockDim.x)
-            sums[i] = 0;
+            sums[i] = {0, 0};
         __syncthreads();
         for (int v = threadIdx.x; v < vocab; v += blockDim.x) {
             const unsigned key = key_of(x[v]);
             if (left == 32 || key >> left == place.key)
-                atomicAdd(&sums[key >> shift & ((1u << bits) - 1)], measure(v));
+                add_whole(&sums[key >> shift & ((1u << bits) - 1)], measure(v));
         }
         __syncthreads();
-        const whole even = sums[2 * threadIdx.x], odd = sums[2 * threadIdx.x + 1];
+        const whole even = joined(sums[2 * threadIdx.x]), odd = joined(sums[2 * threadIdx.x + 1]);
         whole before = place.before + sum_before(even + odd);
         if (before <= target && target < before + even + odd) {
             const bool second = target >= before + even;
@@ -176,7 +197,7 @@ static __device__ inline key_place find_key(const float *x, int vocab, whole tar
 // The weight that top_k, top_p and min_p leave of a row: that of its likeliest tokens.
 static __device__ inline whole weight_left(const float *x, const whole *weight, whole all,
                                            float most, const pick_rule &rule, int vocab,
-                                           whole *sums)
+                                           halves *sums)
 {
     auto of = [&](int v) { return weight[v]; };
     whole left = all;
@@ -210,7 +231,7 @@ static __global__ void __launch_bounds__(PICK_THREADS, 1)
     pick_choose(int32_t *id, const largest *tops, const whole *weights, const float *logits,
                 const double *draw, pick_rule rule, int vocab, int stride)
 {
-    SHARED(whole, sums, [DIGITS]);
+    SHARED(halves, sums, [DIGITS]);
     const size_t r = blockIdx.x;
     const float *x = logits + r * stride;
     const whole *weight = weights + r * vocab;

@@ -97,9 +97,9 @@ static inline void sincospi(double x, double *sine, double *cosine)
 }
 
 // Threads take turns, so that nothing comes between.
-static inline unsigned long long atomicAdd(unsigned long long *p, unsigned long long v)
+static inline unsigned atomicAdd(unsigned *p, unsigned v)
 {
-    unsigned long long before = *p;
+    unsigned before = *p;
     *p += v;
     return before;
 }
