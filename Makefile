@@ -99,7 +99,8 @@ ifeq ($(BACKEND),cuda)
 ifeq ($(NVCC),)
 $(error no nvcc here: the $(BUILD) build needs the CUDA toolkit; set NVCC=/path/to/nvcc)
 endif
-LINK    = $(NVCC) -Xcompiler -pthread
+# Linking adds code of its own, for the same GPUs.
+LINK    = $(NVCC) $(NVGEN) -Xcompiler -pthread
 LIBS.kernels = -lcublas -ldl
 endif
 
