@@ -43,8 +43,9 @@ void device_allow_tf32(bool allowed);
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-/* Bytes of memory that can still be allocated, as well as the system can tell. What a GPU's driver
-   takes for itself while programs run is not counted as free. */
+/* Bytes of memory that can still be allocated, as well as the system can tell: of what processes
+   share, an equal part. What a GPU's driver takes for itself while programs run is not counted as
+   free. */
 size_t device_free_bytes(void);
 
 /* Zeroed, aligned to 256 bytes; NULL when exhausted. */

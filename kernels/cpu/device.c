@@ -61,7 +61,7 @@ static int processor_quota(void)
     return processors;
 }
 
-/* The launcher may give each its processors; where it gives all of them all, they share. */
+/* That share the memory, and the processors too, unless the launcher gives each its own. */
 static int processes = 1;
 
 void device_choose(int local, int here)
@@ -176,7 +176,7 @@ size_t device_free_bytes(void)
         size_t left = limit > used ? limit - used : 0;
         free_bytes = left < free_bytes ? left : free_bytes;
     }
-    return free_bytes;
+    return free_bytes / (size_t)processes;
 }
 
 void *device_alloc(size_t bytes)

@@ -82,6 +82,20 @@ check 'ttt-train on 1,2,2' close_to one many
     --total_steps=4 2>"$work/err"
 check 'one rank goes on where four were' says 'step 4/4'
 
+# Of two devices one has less memory: both take as many rows at once as fit there.
+many_rows=("${small[@]}" --global_batch_size=64 --total_steps=2)
+"$bin/ttt-train" "${common[@]}" "${many_rows[@]}" --exp_name=rows 2>"$work/err" || bad 'a run of many rows'
+for r in 0 1; do
+    TTT_RANK=$r TTT_RANKS=2 TTT_LOCAL_RANK=0 TTT_JOB_TOKEN="$work" EMULATED_MIB=$((44 + 4052 * (1 - r))) \
+        timeout 200 "$bin/ttt-train" "${common[@]}" "${many_rows[@]}" --mesh_dim=2,1,1 --micro_batch=auto \
+        --exp_name=rows-auto 2>"$work/err.$r" &
+done
+wait
+cat "$work"/err.[01] >"$work/err"
+check 'micro_batch=auto is what fits on every rank' grep -qE 'micro_batch=auto: (2|4|8|16) of 32' "$work/err"
+check 'with the losses of one rank' close_to rows rows-auto
+rm "$work"/err.[01]
+
 # ---- ranks of another build ----------------------------------------------------------------------
 
 # A step of no size: what a run saves is what it took over.

@@ -14,7 +14,12 @@ namespace emulated
 enum { GUARD_BYTES = 256, GUARD = 0xA5, POISON = 0xFF };
 
 // As much as a small GPU has, so that a plan that is too large fails as it would there.
-static const size_t DEVICE_BYTES = (size_t)4 << 30;
+// EMULATED_MIB says otherwise, for devices of which one has less than the others.
+static size_t device_bytes()
+{
+    static const char *mib = getenv("EMULATED_MIB");
+    return mib ? (size_t)strtoull(mib, nullptr, 10) << 20 : (size_t)4 << 30;
+}
 
 static std::map<const char *, size_t> allocations; // first byte: bytes
 static std::map<const char *, size_t> pinned;      // the same of the host's
@@ -116,7 +121,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
         return failed(cudaErrorInvalidValue);
     *p = {};
     snprintf(p->name, sizeof p->name, "emulated GPU");
-    p->totalGlobalMem = DEVICE_BYTES;
+    p->totalGlobalMem = device_bytes();
     p->major = 9;
     p->multiProcessorCount = 1;
     return cudaSuccess;
@@ -124,8 +129,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes)
 {
-    *free_bytes = DEVICE_BYTES - used_bytes;
-    *total_bytes = DEVICE_BYTES;
+    *free_bytes = device_bytes() - used_bytes;
+    *total_bytes = device_bytes();
     return cudaSuccess;
 }
 
@@ -134,7 +139,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     *p = nullptr;
     if (bytes == 0)
         return cudaSuccess;
-    if (bytes > DEVICE_BYTES - used_bytes)
+    if (bytes > device_bytes() - used_bytes)
         return failed(cudaErrorMemoryAllocation);
     size_t padded = (bytes + 3 * GUARD_BYTES - 1) / GUARD_BYTES * GUARD_BYTES;
     char *memory = (char *)aligned_alloc(GUARD_BYTES, padded);

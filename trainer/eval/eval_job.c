@@ -121,12 +121,12 @@ static int choose_batch(const struct eval_job *job, const struct trained *model,
     return rows;
 }
 
-/* The same on every rank: rank 0's choice. */
+/* The same on every rank: what fits on all. */
 static int agree_batch(const struct eval_job *job, const struct trained *model, int seq,
                        uint64_t windows, int *rows)
 {
     double chosen = choose_batch(job, model, seq, windows);
-    if (team_share(job->team, &chosen, 1))
+    if (team_least(job->team, &chosen))
         return -1;
     *rows = (int)chosen;
     return 0;

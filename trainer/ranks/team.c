@@ -196,26 +196,53 @@ int team_share(struct team *t, double *x, int count)
     return team_is_alone(t) ? 0 : take_from(t, 0, x, count);
 }
 
-int team_first_of(struct team *t, bool so, char *text, size_t bytes, int *rank)
+/* One number of every rank, to be freed by the caller; NULL with why(). */
+static double *gather(struct team *t, double mine)
 {
     int ranks = t->ranks.count, self = t->ranks.rank;
-    *rank = so ? 0 : -1;
-    if (team_is_alone(t))
-        return 0;
-    double *said = t->sums + TEAM_SUMS, mine = so, words[TEAM_SUMS] = {0};
-    double *all = calloc((size_t)ranks, sizeof *all);
-    if (!all)
-        return fail("out of memory");
+    double *said = t->sums + TEAM_SUMS, *all = calloc((size_t)ranks, sizeof *all);
+    if (!all) {
+        fail("out of memory");
+        return NULL;
+    }
     device_put(said + self, &mine, sizeof mine);
     comm_wait(comm_all_gather(said, said + self, 1, COMM_F64, COMM_WORLD));
     device_get(all, said, sizeof *all * (size_t)ranks);
+    if (team_sound(t)) {
+        free(all);
+        return NULL;
+    }
+    return all;
+}
+
+int team_least(struct team *t, double *x)
+{
+    if (team_is_alone(t))
+        return 0;
+    double *all = gather(t, *x);
+    if (!all)
+        return -1;
+    for (int i = 0; i < t->ranks.count; i++)
+        *x = all[i] < *x ? all[i] : *x;
+    free(all);
+    return 0;
+}
+
+int team_first_of(struct team *t, bool so, char *text, size_t bytes, int *rank)
+{
+    *rank = so ? 0 : -1;
+    if (team_is_alone(t))
+        return 0;
+    double words[TEAM_SUMS] = {0}, *all = gather(t, so);
+    if (!all)
+        return -1;
     *rank = -1;
-    for (int i = ranks - 1; i >= 0; i--)
+    for (int i = t->ranks.count - 1; i >= 0; i--)
         if (all[i] > 0)
             *rank = i;
     free(all);
     if (*rank < 0)
-        return team_sound(t);
+        return 0;
     size_t n = bytes < sizeof words ? bytes : sizeof words; /* as much as fits */
     memcpy(words, text, n);
     if (take_from(t, *rank, words, TEAM_SUMS))

@@ -53,6 +53,9 @@ must_check int team_sum(struct team *t, double *x, int count);
 /* x[i] = rank 0's; count at most TEAM_SUMS. */
 must_check int team_share(struct team *t, double *x, int count);
 
+/* *x = the smallest of all ranks'. */
+must_check int team_least(struct team *t, double *x);
+
 /* The lowest rank that says so, or -1; and the text that this one then has, on every rank. */
 must_check int team_first_of(struct team *t, bool so, char *text, size_t bytes, int *rank);
 

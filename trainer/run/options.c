@@ -338,11 +338,8 @@ static void resolve_batch(void)
                (long long)data_ranks);
     o.rank_rows = o.global_batch_size / data_ranks;
     int64_t part = o.rank_rows / o.accum_steps;
-    if (!strcmp(o.micro_text, "auto")) {
-        if (data_ranks > 1)
-            misuse("--micro_batch=auto: ranks may not choose each its own; give a number");
+    if (!strcmp(o.micro_text, "auto"))
         return;
-    }
     char *end;
     errno = 0;
     o.micro_batch = strtoll(o.micro_text, &end, 10);

@@ -106,8 +106,9 @@ static bool plan_snapshot(const struct run *r, struct plan *plan, size_t free_by
     return true;
 }
 
-/* --micro_batch=auto: the most rows that divide a part of the step and fit. One row that does not
-   fit may still do so with more recomputation. */
+/* --micro_batch=auto: the most rows that divide a part of the step and fit on every rank, for all
+   take as many steps through the model. One row that does not fit may still do so with more
+   recomputation. */
 static int choose_micro_batch(struct run *r, struct plan *plan, size_t free_bytes)
 {
     const struct options *o = r->options;
@@ -121,8 +122,12 @@ static int choose_micro_batch(struct run *r, struct plan *plan, size_t free_byte
         if (plan_total(plan) <= free_bytes)
             break;
     }
+    double least = r->micro_batch;
+    if (team_least(r->team, &least))
+        return -1;
+    r->micro_batch = (int)least;
     say("--micro_batch=auto: %d of %d rows at once", r->micro_batch, part);
-    return r->micro_batch > 1 ? 0 : choose_recompute(r, plan, free_bytes);
+    return r->micro_batch > 1 ? plan_memory(r, plan) : choose_recompute(r, plan, free_bytes);
 }
 
 int run_plan(struct run *r, struct plan *plan, size_t free_bytes, bool *in_background)
