@@ -48,11 +48,11 @@ static int take_all(struct reorder *o, struct tok_reader *r)
     return status < 0 ? -1 : reorder_turn(o);
 }
 
-/* Documents in their new order: from a map, or from memory and temporary files. */
+/* Documents in their new order: from the file, or from memory and temporary files. */
 struct shuffled {
     struct gather g;
     struct reorder o;
-    bool mapped;
+    bool gathered;
 };
 
 static int write_all(struct tok_writer *w, struct shuffled *s, uint64_t documents)
@@ -61,7 +61,7 @@ static int write_all(struct tok_writer *w, struct shuffled *s, uint64_t document
     struct progress p;
     int status;
     progress_begin(&p, "wrote", " documents", documents);
-    while ((status = s->mapped ? gather_next(&s->g, &piece) : reorder_next(&s->o, &piece)) > 0) {
+    while ((status = s->gathered ? gather_next(&s->g, &piece) : reorder_next(&s->o, &piece)) > 0) {
         if ((piece.first && tok_writer_begin(w)) ||
             tok_writer_append_stored(w, piece.stored, piece.count) ||
             (piece.last && tok_writer_end(w)))
@@ -91,7 +91,7 @@ static int damaged(const char *path)
 static int shuffle_through(const struct job *j, struct tok_reader *r, struct shuffled *s,
                            struct tok_writer *w)
 {
-    if (!s->mapped && take_all(&s->o, r))
+    if (!s->gathered && take_all(&s->o, r))
         return fail("%s: %s", j->in, why());
     uint64_t documents = r->totals.documents;
     if (documents == 0)
@@ -107,7 +107,7 @@ static int shuffle_through(const struct job *j, struct tok_reader *r, struct shu
     /* The sum of the documents' hashes does not depend on their order. */
     bool same = w->totals.documents == documents && w->totals.sum == r->totals.sum &&
                 most < r->meta.vocab_size;
-    if (!status && !same && s->mapped)
+    if (!status && !same && s->gathered)
         return damaged(j->in);
     if (!status && !same)
         status = fail("%s: the documents written are not those that were read", j->out);
@@ -137,11 +137,11 @@ static int shuffle(const struct job *j)
     };
     struct reorder_plan whole = plan;
     whole.to = plan.documents;
-    int status = gather_open(&s.g, &whole, &j->in, 1, 0, 0);
-    s.mapped = status > 0;
+    int status = gather_open(&s.g, &whole, &j->in, 1, 0, 0, 1);
+    s.gathered = status > 0;
     if (status < 0)
         status = damaged(j->in);
-    else if (s.mapped)
+    else if (s.gathered)
         status = 0;
     else if (reorder_open(&s.o, &plan))
         status = fail("%s: %s", j->in, why());
@@ -186,9 +186,10 @@ int main(int argc, char **argv)
         .operands = "IN.tok",
         .purpose =
             "Put the documents of IN.tok (\"-\": standard input) into a random order: an exact\n"
-            "permutation, the same on every machine. Documents that do not fit in the memory go\n"
-            "through temporary files without a name, 1.1 times the data at most; nothing of\n"
-            "them stays, however the program ends.",
+            "permutation, the same on every machine. Documents that do not fit in the memory are\n"
+            "read when their turn comes, from a file that the system can hold in its own memory;\n"
+            "else they go through temporary files without a name, 1.1 times the data at most, and\n"
+            "nothing of them stays, however the program ends.",
         .examples =
             "ttt-shuffle --seed 1 -o shuffled.tok corpus.tok\n"
             "ttt-tokenize --tokenizer tokenizer.model corpus.jsonl | ttt-shuffle --seed 1 - |\n"

@@ -144,6 +144,7 @@ struct tok_doc {
     bool first, last; /* piece: it begins, it ends its document */
     const void
         *stored; /* piece: the ids as they are stored, tok_id_bytes each, perhaps unaligned */
+    uint64_t at; /* piece: where in the file those begin, unless their block was deflated */
 };
 
 /* Read and check the header; path "-" is stdin. On failure r is closed. Sentences name file,
@@ -166,6 +167,9 @@ must_check int tok_reader_index(struct tok_reader *r);
    as ever, checksums and ids of blocks from .. to-1 alone, and no document's hash: the caller sees
    to the rest. tok_reader_seek does not go with it. */
 must_check int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to);
+/* The same without the ids: pieces have lengths and places, and no `stored`. What is not read is
+   asked of the disk, for who reads it in any order then. */
+must_check int tok_reader_skim(struct tok_reader *r, uint64_t from, uint64_t to);
 /* Let tok_reader_next (or _piece) continue with document n. Needs tok_reader_index. */
 must_check int tok_reader_seek(struct tok_reader *r, uint64_t n);
 

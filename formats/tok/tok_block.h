@@ -77,7 +77,8 @@ struct tok_block_in {
     bool regular, ended;
     struct map map;                /* the whole file, with tok_reader_map */
     struct worker ahead;           /* reads it in, while its frames are walked */
-    uint64_t prove_from, prove_to; /* blocks to be proved there */
+    bool partly, skimmed;          /* tok_reader_map or _skim; tok_reader_skim */
+    uint64_t prove_from, prove_to; /* blocks to be proved then */
     /* the block being handed out */
     struct tok_frame frame;
     uint64_t at;                       /* its offset in the file */

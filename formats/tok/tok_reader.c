@@ -26,7 +26,10 @@ int tok_grow(struct tok_bytes *b, uint64_t bytes)
     return 0;
 }
 
-enum { SMALL_BYTES = 1 << 20 }; /* no thread for a map of less */
+enum {
+    SMALL_BYTES = 1 << 20, /* no thread for a map of less */
+    ADVICE_BYTES = 128 << 10,
+};
 
 /* why() with its place. */
 static int bad(const struct tok_reader *r)
@@ -149,21 +152,36 @@ static int map_read(void *self)
     return 0;
 }
 
-int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to)
+static void prove_only(struct tok_reader *r, uint64_t from, uint64_t to)
 {
     struct tok_block_in *b = r->block;
     assert(b->seen.blocks == 0);
+    b->prove_from = from;
+    b->prove_to = to;
+    b->partly = b->partial = r->stored_only = true;
+}
+
+int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to)
+{
+    struct tok_block_in *b = r->block;
     if (!b->regular)
         return fail("%s: a pipe cannot be mapped", b->path);
     if (map_open(&b->map, b->path))
         return -1;
     if (b->map.bytes < r->offset)
         return fail("%s: it has changed while it was read", b->path);
-    b->prove_from = from;
-    b->prove_to = to;
-    b->partial = r->stored_only = true;
+    prove_only(r, from, to);
     return b->map.bytes < SMALL_BYTES ? map_read(&b->map)
                                       : worker_give(&b->ahead, map_read, &b->map);
+}
+
+int tok_reader_skim(struct tok_reader *r, uint64_t from, uint64_t to)
+{
+    if (!r->block->regular)
+        return fail("%s: a pipe cannot be read twice", r->block->path);
+    prove_only(r, from, to);
+    r->block->skimmed = true;
+    return 0;
 }
 
 /* ---- one block ---------------------------------------------------------------------------- */
@@ -171,7 +189,7 @@ int tok_reader_map(struct tok_reader *r, uint64_t from, uint64_t to)
 /* Is the block at hand one whose contents are to be proved? */
 static bool proved_here(const struct tok_block_in *b)
 {
-    return !b->map.data || (b->seen.blocks >= b->prove_from && b->seen.blocks < b->prove_to);
+    return !b->partly || (b->seen.blocks >= b->prove_from && b->seen.blocks < b->prove_to);
 }
 
 /* So many bytes of the file as they are, in b->payload. */
@@ -189,12 +207,28 @@ static int payload_take(struct tok_reader *r, uint64_t bytes)
     return take(r, b->stored.data, bytes);
 }
 
+/* The lengths of a block's pieces, in b->payload; its ids are left to who comes later. */
+static int lengths_read(struct tok_reader *r)
+{
+    struct tok_block_in *b = r->block;
+    uint64_t end = r->offset + tok_padded(b->frame.stored_bytes);
+    if (payload_take(r, 4 * (uint64_t)b->frame.pieces))
+        return -1;
+    /* The system takes no more than its own read-ahead of one request. */
+    for (uint64_t at = r->offset; at < end; at += ADVICE_BYTES)
+        posix_fadvise(b->fd, (off_t)at, ADVICE_BYTES, POSIX_FADV_WILLNEED);
+    r->offset = end;
+    return lseek(b->fd, (off_t)end, SEEK_SET) < 0 ? fail("%s: %s", b->path, strerror(errno)) : 0;
+}
+
 /* The payload as it was before deflation, in b->payload. */
 static int payload_read(struct tok_reader *r)
 {
     struct tok_block_in *b = r->block;
     const struct tok_frame *f = &b->frame;
     uint64_t stored_bytes = tok_padded(f->stored_bytes);
+    if (b->skimmed && !proved_here(b) && !(f->flags & TOK_DEFLATED))
+        return lengths_read(r);
     if (payload_take(r, stored_bytes))
         return -1;
     if (proved_here(b) && tok_hash(b->payload, stored_bytes) != f->payload) {
@@ -361,7 +395,8 @@ int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
     const struct tok_frame *f = &b->frame;
     bool at_end = b->piece + 1 == f->pieces;
     size_t id_bytes = tok_id_bytes(&r->meta);
-    const uint8_t *stored = b->payload + 4 * (size_t)f->pieces + id_bytes * b->id;
+    size_t before = 4 * (size_t)f->pieces + id_bytes * b->id;
+    const uint8_t *stored = b->skimmed ? NULL : b->payload + before;
     *piece = (struct tok_doc){
         .number = b->begun - (f->pieces - b->piece),
         .ids = r->stored_only ? NULL : (const uint32_t *)b->ids.data + b->id,
@@ -369,6 +404,7 @@ int tok_reader_piece(struct tok_reader *r, struct tok_doc *piece)
         .first = !b->open,
         .last = !(at_end && f->flags & TOK_CONTINUES),
         .stored = stored,
+        .at = b->at + TOK_FRAME_BYTES + before,
     };
     if (!b->partial && !r->unsummed) {
         if (piece->first)

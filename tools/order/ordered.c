@@ -1,4 +1,4 @@
-/* ordered.c -- the documents of a feed in another order, from a map or through buckets. */
+/* ordered.c -- the documents of a feed in another order, from the files or through buckets. */
 #include "ordered.h"
 #include "report.h"
 
@@ -38,9 +38,9 @@ int ordered_open(struct ordered *o, const struct reorder_plan *plan, struct feed
     if (o->plan.to == 0)
         o->plan.to = plan->documents;
     if (f->known && !f->plan.format)
-        status = gather_open(&o->g, &o->plan, f->paths, f->count, part, parts);
-    o->mapped = status > 0;
-    if (o->mapped) {
+        status = gather_open(&o->g, &o->plan, f->paths, f->count, part, parts, share);
+    o->gathered = status > 0;
+    if (o->gathered) {
         o->documents = plan->documents;
         o->tokens = plan->tokens;
         o->before_tokens = o->g.before_tokens;
@@ -63,5 +63,5 @@ void ordered_close(struct ordered *o)
 
 int ordered_next(struct ordered *o, struct reorder_piece *piece)
 {
-    return o->mapped ? gather_next(&o->g, piece) : reorder_next(&o->o, piece);
+    return o->gathered ? gather_next(&o->g, piece) : reorder_next(&o->o, piece);
 }

@@ -1,5 +1,5 @@
-/* ordered.h -- the documents of a feed in another order: from a map of its files where that fits in
-   the memory, else through memory and temporary files. */
+/* ordered.h -- the documents of a feed in another order: straight from its files where gather.h
+   can, else through memory and temporary files. */
 #ifndef ORDERED_H
 #define ORDERED_H
 
@@ -11,7 +11,7 @@ struct ordered {
     struct reorder_plan plan;
     uint64_t documents, tokens;
     uint64_t before_tokens, head_tokens; /* as reorder has them */
-    bool mapped;
+    bool gathered;
     struct gather g;
     struct reorder o;
 };
