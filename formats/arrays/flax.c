@@ -299,7 +299,7 @@ static int put_head(void *to, const char *data, size_t bytes)
 int flax_create(struct flax_writer *w, const char *path)
 {
     *w = (struct flax_writer){0};
-    return writer_open(&w->out, path);
+    return writer_open_alone(&w->out, path);
 }
 
 static void pack_text(msgpack_packer *p, const char *text, size_t bytes)

@@ -302,6 +302,14 @@ void writer_transient(const struct writer *w)
         remember(w->part);
 }
 
+int writer_open_alone(struct writer *w, const char *path)
+{
+    if (writer_resume(w, path, 0))
+        return -1;
+    writer_transient(w);
+    return 0;
+}
+
 int writer_commit(struct writer *w)
 {
     int status = flush(w);

@@ -65,6 +65,9 @@ must_check int writer_sync(struct writer *w);
 void writer_pause(struct writer *w);
 /* Let signals remove its part after all. */
 void writer_transient(const struct writer *w);
+/* writer_resume from the beginning, and writer_transient: as writer_open, but a second process that
+   writes the same is refused. */
+must_check int writer_open_alone(struct writer *w, const char *path);
 
 /* From now on SIGINT, SIGTERM, SIGHUP and SIGPIPE remove the parts of open writers and then end
    the program as the signal would. For tools; the trainer handles its own signals. */

@@ -79,6 +79,20 @@ refuses no-direction 2 'expected --from and --to' convert $state "$work/never"
 refuses same-kind 2 'two different ones' convert --from=ttt --to=ttt $state "$work/never"
 refuses unknown-kind 2 'reference' convert --from=pytorch --to=ttt $state "$work/never"
 
+# Two at one output: the second is refused, and what the first has is left alone.
+if command -v flock >/dev/null; then
+    held() { flock "$1" "$bin/ttt-convert" "${@:2}" 2>"$work/err"; } # held PATH FLAGS...
+    refuses two-at-one-run 1 'another ttt-train or ttt-convert is writing here' held "$work/part" --from=reference --to=ttt "$work/streaming_params" "$work/part" --step=9
+    : >"$work/twice.part"
+    refuses two-at-one-stream 1 'twice: another process is writing it' held "$work/twice.part" --from=ttt --to=reference "$work/one" "$work/twice"
+    mkdir "$work/twice-hf"
+    refuses two-at-one-model 1 'another ttt-train or ttt-convert is writing here' held "$work/twice-hf" --from=ttt --to=hf "$work/one" "$work/twice-hf"
+    check nothing-of-the-second test -z "$(find "$work/twice-hf" "$work/part/step_9" "$work/twice" -mindepth 1 2>/dev/null)" -a -e "$work/twice.part"
+    rm -r "$work/twice.part" "$work/twice-hf"
+else
+    echo 'skip two-at-once  no flock program'
+fi
+
 # Short of disk, by a limit on files: a sentence, and nothing under a final name.
 limited() { (ulimit -f 4 && trap '' XFSZ && "$@"); }
 refuses disk-full-in 1 'params.safetensors' limited in_ $state "$work/never"

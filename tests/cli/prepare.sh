@@ -54,6 +54,28 @@ right()
 }
 declare -A raw=([pile]=pile [books3]='books.jsonl more.tar')
 
+# ---- two at one output -------------------------------------------------------------------------
+
+# The first waits in its ttt-tokenize until the second has been refused, which takes ten seconds; the
+# cases in between go on meanwhile.
+mkdir slow
+cat >slow/ttt-tokenize <<END
+#!/bin/bash
+touch first-is-there
+for _ in {1..1000}; do [[ -e second-has-ended ]] && break; sleep 0.1; done
+exec "$bin/ttt-tokenize" "\$@"
+END
+chmod +x slow/ttt-tokenize
+PATH=$work/slow:$PATH prepare books3 -o both -t "$model" -n 3 -j 1 --calibrate 60 books.jsonl more.tar >first.where 2>first.err &
+first=$!
+until [[ -e first-is-there ]]; do sleep 0.05; done
+{
+    prepare books3 -o both -t "$model" books.jsonl more.tar >second.where 2>second.err
+    echo $? >second.status
+    find both -name '*.npy' >second.made
+    touch second-has-ended
+} &
+
 # ---- parts -------------------------------------------------------------------------------------
 
 for corpus in pile books3; do
@@ -87,6 +109,16 @@ rm -rf out
 prepare books3 -o out -t "$model" -n 2 --calibrate 1 --on-error skip books.jsonl more.tar faulty.jsonl >/dev/null 2>err
 if [[ $? -eq 0 && $(cat out/work/*.rejects-* | grep -c faulty) -eq 1 ]]; then ok 'or is left out and listed'; else bad 'or is left out and listed' "$(<err)"; fi
 rm -rf out
+
+# What the first was about is whole; the second has said one sentence and made nothing.
+wait $first
+status=$?
+if [[ $(<second.status) -eq 1 && ! -s second.where && ! -s second.made && $(wc -l <second.err) -eq 1 ]] &&
+    grep -q 'both: another prepare is at it' second.err; then ok 'two at one output: the second is refused'
+else bad 'two at one output: the second is refused' "$(<second.err)"; fi
+if [[ $status -eq 0 && -s first.where ]]; then right 'two at one output: the first is unharmed' books3 both
+else bad 'two at one output: the first is unharmed' "$(<first.err)"; fi
+rm -rf both
 
 # ---- killed ------------------------------------------------------------------------------------
 

@@ -310,7 +310,7 @@ if [[ $? -eq 1 ]] && says 'the checkpoint is not whole'; then ok cut-checkpoint;
 
 if command -v flock >/dev/null; then
     flock "$work/runs/tuned" "$bin/ttt-train" "${common[@]}" --exp_name=tuned --resume=auto 2>"$work/err"
-    if [[ $? -eq 1 ]] && says 'another ttt-train is writing here'; then ok two-at-once; else bad two-at-once; fi
+    if [[ $? -eq 1 ]] && says 'another ttt-train or ttt-convert is writing here'; then ok two-at-once; else bad two-at-once; fi
 else
     skipped=$((skipped + 1))
     echo "skip two-at-once  no flock program"

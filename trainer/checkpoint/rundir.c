@@ -116,7 +116,8 @@ int rundir_open(struct rundir *r, const char *exp_dir, const char *exp_name)
         return fail("%s: %s", r->path, strerror(errno));
     /* Some network file systems have no locks; the run can do without. */
     if (flock(r->lock_fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        fail("%s: another ttt-train is writing here; wait for it, or choose another --exp_name",
+        fail("%s: another ttt-train or ttt-convert is writing here; wait for it, or name another "
+             "directory",
              r->path);
     else if (!remove_leftovers(r->path))
         return 0;

@@ -237,7 +237,7 @@ static json_t *flags_of(const struct reference *r)
     return flags;
 }
 
-/* DIR, cut where rundir_open wants its two parts. */
+/* DIR, cut where rundir_open wants its two parts; without that step. */
 static int open_dir(struct rundir *dir, const char *path, int64_t step)
 {
     char parent[PATH_MAX], name[PATH_MAX], step_dir[PATH_MAX];
@@ -252,9 +252,11 @@ static int open_dir(struct rundir *dir, const char *path, int64_t step)
     snprintf(name, sizeof name, "%.*s", (int)(slash ? n - above - 1 : n), slash ? slash + 1 : path);
     snprintf(step_dir, sizeof step_dir, "%.*s/step_%" PRId64, (int)n, path, step);
     struct stat st;
+    if (rundir_open(dir, parent, name))
+        return -1;
     if (!stat(step_dir, &st))
         return fail("%s: is there already; remove it, or choose another directory", step_dir);
-    return rundir_open(dir, parent, name);
+    return 0;
 }
 
 static int write_ttt(struct exchange *x, const char *path)

@@ -178,12 +178,12 @@ static int write_all(const struct saving *w, const struct config *c, const struc
     return rundir_path(dir, CONFIG, path) || write_text(path, hf_config_text(c, w->dtype)) ? -1 : 0;
 }
 
-/* The directory, empty of models. */
-static int open_dir(const char *dir)
+/* The directory, empty of models and nobody else's. */
+static int open_dir(struct rundir *held, const char *dir)
 {
     static const char *const names[] = {CONFIG, HF_WEIGHTS, HF_INDEX};
     char path[PATH_MAX];
-    if (make_dirs(dir))
+    if (rundir_open(held, dir, "."))
         return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (rundir_path(dir, names[i], path))
@@ -210,13 +210,14 @@ int hf_save(const struct config *c, const struct params *p, const char *dir,
 {
     struct hf_map m = {0};
     struct hf_cuts cuts = {0};
+    struct rundir held = {0};
     size_t most = longest(p);
     struct saving w = {p, &m, dtype, malloc(most * sizeof(float)), malloc(most * sizeof(float))};
     int status = w.ours && w.theirs ? 0 : fail("%s: out of memory", dir);
     *sum = (struct hf_sum){.tensors = p->count, .widest = dtype};
     sum->bytes = (uint64_t)p->total * tensor_element_bytes(dtype);
     if (!status && !hf_map_open(&m, p, c) &&
-        !hf_cuts_open(&cuts, &m, tensor_element_bytes(dtype), max_bytes) && !open_dir(dir)) {
+        !hf_cuts_open(&cuts, &m, tensor_element_bytes(dtype), max_bytes) && !open_dir(&held, dir)) {
         sum->files = cuts.count;
         status = write_all(&w, c, &cuts, dir, sum);
         if (status)
@@ -224,6 +225,7 @@ int hf_save(const struct config *c, const struct params *p, const char *dir,
     } else {
         status = -1;
     }
+    rundir_close(&held);
     hf_cuts_close(&cuts);
     hf_map_close(&m);
     free(w.ours);
