@@ -181,9 +181,11 @@ int main(int argc, char **argv)
         (file && team_same_file(&team, "the XXH3-128 of --prompts", file)))
         team_die(&team);
     owner = (struct memory_owner){model.digest, tokenizer.hash};
-    if (tokenizer.vocab_size > (uint32_t)model.config.vocab_size)
-        die("%s: has %" PRIu32 " ids, and the model %d: it was trained with another tokenizer",
-            tokenizer_path, tokenizer.vocab_size, model.config.vocab_size);
+    if (tokenizer.vocab_size > (uint32_t)model.config.vocab_size) {
+        fail("%s: has %" PRIu32 " ids, and the model %d: it was trained with another tokenizer",
+             tokenizer_path, tokenizer.vocab_size, model.config.vocab_size);
+        team_die(&team);
+    }
     struct texts_config how = {
         .tokens = tokens,
         .eos_id = ignore_eos ? TOKENIZER_NONE : tokenizer.eos_id,

@@ -65,6 +65,14 @@ train 2 3,1,1 differ "${model[@]}"
 check 'a mesh of other ranks is refused' says '3 ranks along the axes it tells, but 2 were started'
 train 3 1,1,3 differ "${model[@]}"
 check 'heads that mp does not divide' says '3 ranks along mp do not divide'
+for r in 0 1; do
+    TTT_RANK=$r TTT_RANKS=2 TTT_LOCAL_RANK=$r TTT_MASTER_ADDR=127.0.0.1 TTT_JOB_TOKEN=$$ timeout 60 "$bin/ttt-train" \
+        "${common[@]}" "${model[@]}" --exp_name=alone >"$work/out" 2>"$work/alone.$r" &
+done
+wait
+cat "$work"/alone.? >"$work/err"
+check 'ranks that no mpirun has started: each says so, once' \
+    test "$(grep -c 'MPI says rank 0 of 1' "$work/alone.0") $(grep -c 'MPI says rank 0 of 1' "$work/alone.1")" = '1 1'
 
 # ---- ranks that die or stop ----------------------------------------------------------------------
 

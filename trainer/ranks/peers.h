@@ -24,7 +24,7 @@ struct peer {
 };
 
 /* Zero means closed, and so does a single rank, for which every function does nothing. Fields are
-   private but ranks, advice and alarm. */
+   private but ranks, advice, alarm and told. */
 struct peers {
     struct ranks ranks;
     double timeout_s;
@@ -36,6 +36,7 @@ struct peers {
     bool watching;
     atomic_ullong beats;
     atomic_bool leaving;
+    atomic_bool told; /* may be set: this rank has printed why it ends, and does so once */
     pthread_mutex_t sending;
 };
 

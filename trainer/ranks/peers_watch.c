@@ -42,7 +42,8 @@ static _Noreturn void leave(struct peers *p, const char *sentence)
 {
     if (p->ranks.rank == 0)
         tell(p, WORD_FAIL, sentence);
-    warn("%s%s", sentence, p->advice ? p->advice : "");
+    if (!atomic_exchange(&p->told, true))
+        warn("%s%s", sentence, p->advice ? p->advice : "");
     if (p->ranks.rank == 0)
         usleep(200000); /* a launcher ends the others when the first one ends: let them speak */
     _exit(1);

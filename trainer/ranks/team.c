@@ -156,7 +156,8 @@ _Noreturn void team_die(struct team *t)
 {
     char sentence[1024];
     snprintf(sentence, sizeof sentence, "%s", why());
-    warn("%s", sentence);
+    if (!atomic_exchange(&t->peers.told, true))
+        warn("%s", sentence);
     peers_fail(&t->peers, sentence);
     _exit(1);
 }
