@@ -8,12 +8,14 @@
 #include <stdint.h>
 #include <string.h>
 
-/* e^x = 2^n e^r with |r| <= ln 2 / 2; outside -87..88 the result stays at the edge, NaN stays NaN.
- */
+/* e^x = 2^n e^r with |r| <= ln 2 / 2; outside -87..87 the result stays at the edge, NaN stays NaN.
+   The edge keeps the sign of x, so that it is no constant: from one the compiler works out all that
+   follows as well, in vectors beside, and gelu's derivative took twice the time. */
 static inline __attribute__((always_inline)) float vec_exp(float x)
 {
-    x = x > 88.0f ? 88.0f : x;
-    x = x < -87.0f ? -87.0f : x;
+    float size = __builtin_fabsf(x);
+    size = size > 87.0f ? 87.0f : size;
+    x = __builtin_copysignf(size, x);
     /* Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits. */
     float shifted = x * 1.44269504f + 12582912.0f;
     float n = shifted - 12582912.0f;
