@@ -294,12 +294,30 @@ printf '\x55\x55' | dd of="$(echo oh/*/train.npy)" bs=1 seek=1128 conv=notrunc s
 expect "verify: damage against the source: where, and what is lost" bash -c '! ttt-verify -q --source a.tok oh 2>err.txt && grep -q "train.npy: damaged" err.txt && grep -qE "train.npy: document [0-9]+ of the source should stand in place [0-9]+ there, bytes [0-9]+ to [0-9]+, but something else does; 1 of 300 documents are lost" err.txt'
 refuse "verify: against another source" 1 "not made from s5.tok" ttt-verify -q --source s5.tok o
 expect "verify: tokenized again" bash -c 'ttt-verify --deep --tokenizer "$0" a.tok o | grep -c "documents the same, 0 cannot" | grep -qx 4' "$model"
-# The published sets are told by their sizes; these two are holes with a header.
+# The published sets are told by their sizes; these are holes with a header.
+hole() { # hole FILE IDS [DTYPE BYTES]
+    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '${3-<u2}', 'fortran_order': False, 'shape': ($2,), }" >"$1"
+    truncate -s $((128 + ${4-2} * $2)) "$1"
+}
+published() { # published SET TRAIN VALIDATION TEST
+    mkdir "$1" && hole "$1/train.npy" "$2" && hole "$1/validation.npy" "$3" && hole "$1/test.npy" "$4"
+}
+published pile_set 383509963636 393983786 383707892
+published books3_set 32585931901 14007763 14007763
+expect "the holes have the published sizes" test "$(stat -c %s pile_set/*.npy books3_set/*.npy | tr '\n' ' ')" = \
+    '767415912 767019927400 787967700 28015654 65171863930 28015654 '
+expect "verify --quick: the published Pile set" bash -c 'ttt-verify --quick pile_set 2>/dev/null >pile.txt && grep -q "^pile_set	ok	by its sizes this is the published Pile set$" pile.txt && grep -q "train.npy	ok	383509963636 tokens	uint16	ids not read	of the size of the published Pile set.s train.npy$" pile.txt'
+expect "verify --quick: the published Books3 set" bash -c 'ttt-verify --quick books3_set 2>/dev/null | grep -q "^books3_set	ok	by its sizes this is the published Books3 set$"'
+hole pile_set/test.npy 383707891
+expect "verify --quick: one id less is not the Pile" bash -c 'ttt-verify --quick pile_set 2>/dev/null | grep -q "not a published set: train.npy is Pile set.s train.npy, validation.npy Pile set.s validation.npy, test.npy of another size"'
+hole books3_set/test.npy 14007763 '<i4' 4
+expect "verify --quick: nor are wider ids Books3" bash -c 'ttt-verify --quick books3_set 2>/dev/null | grep -q "not a published set: .*, test.npy of another size"'
+truncate -s -2 pile_set/train.npy
+refuse "verify --quick: cut short" 1 "pile_set/train.npy" ttt-verify -q --quick pile_set
+refuse "verify --quick --deep" 2 "choose one" ttt-verify --quick --deep --tokenizer "$model" pile_set
+rm -r pile_set books3_set
 mkdir public
-for split in validation test; do
-    printf '\x93NUMPY\x01\x00\x76\x00%-117s\n' "{'descr': '<u2', 'fortran_order': False, 'shape': (14007763,), }" >public/$split.npy
-    truncate -s 28015654 public/$split.npy
-done
+for split in validation test; do hole public/$split.npy 14007763; done
 cp "$path/train.npy" public
 expect "verify: which published set it is not" bash -c 'ttt-verify public 2>/dev/null | grep -q "not a published set: train.npy is of another size, validation.npy Books3"'
 expect "verify: implausible ids are told" bash -c "ttt-verify public 2>/dev/null | grep -q \"odd: it does not begin with BOS\""

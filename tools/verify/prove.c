@@ -151,13 +151,20 @@ struct count {
     uint64_t bos, eos;
 };
 
-/* c: NULL when nobody asks how many; whoever knows the documents has better proofs. */
-static int ids_check(const char *path, const struct npy *a, uint64_t vocab_size, struct count *c)
+static int shape_check(const char *path, const struct npy *a)
 {
     if (a->dims != 1 || (a->dtype != NPY_U2 && a->dtype != NPY_I4 && a->dtype != NPY_U4))
         return fail("%s: %d dimensions of %s: token ids are one flat array of uint16, int32 or "
                     "uint32",
                     path, a->dims, npy_dtype_name(a->dtype));
+    return 0;
+}
+
+/* c: NULL when nobody asks how many; whoever knows the documents has better proofs. */
+static int ids_check(const char *path, const struct npy *a, uint64_t vocab_size, struct count *c)
+{
+    if (shape_check(path, a))
+        return -1;
     if (vocab_size == 0)
         vocab_size = a->dtype == NPY_U2 ? 65536 : (uint64_t)INT32_MAX + 1;
     size_t item = npy_item_bytes(a->dtype);
@@ -191,6 +198,27 @@ static const char *plausible(const struct npy *a, const struct count *c)
     return mean > 1e6 ? "odd: documents of a million ids" : "plausible";
 }
 
+/* So many ids, and whose they are by that. */
+static const char *known_as(const char *path, const struct npy *a)
+{
+    const char *slash = strrchr(path, '/');
+    return prove_published(slash ? slash + 1 : path, a);
+}
+
+int prove_header(const char *path, struct proof *p)
+{
+    struct npy a;
+    if (npy_open(&a, path))
+        return -1;
+    const char *known = known_as(path, &a);
+    int status = shape_check(path, &a);
+    snprintf(p->note, sizeof p->note, "%" PRIu64 " tokens\t%s\tids not read%s%s", a.count,
+             npy_dtype_name(a.dtype), known ? "\tof the size of the published " : "",
+             known ? known : "");
+    npy_close(&a);
+    return status;
+}
+
 int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file *line,
               struct proof *p)
 {
@@ -209,8 +237,7 @@ int prove_ids(const char *path, uint32_t vocab_size, const struct manifest_file 
         snprintf(p->note + n, sizeof p->note - (size_t)n, "\t%" PRIu64 " documents\txxh3 %s",
                  line->documents, line->xxh3.hex);
     else if (!status) {
-        const char *slash = strrchr(path, '/');
-        const char *known = prove_published(slash ? slash + 1 : path, a.count);
+        const char *known = known_as(path, &a);
         snprintf(p->note + n, sizeof p->note - (size_t)n,
                  "\tBOS %" PRIu64 ", EOS %" PRIu64 ", %s%s%s", c.bos, c.eos, plausible(&a, &c),
                  known ? "\tas many ids as the published " : "", known ? known : "");

@@ -3,6 +3,7 @@
 #define PROVE_H
 
 #include "manifest.h"
+#include "npy.h"
 
 #include <stdbool.h>
 
@@ -35,9 +36,12 @@ must_check int prove_chain(const char *dir, const struct manifest *m, struct pro
 /* Documents of an array or stream, evenly chosen, decoded and tokenized again: the same ids. */
 must_check int prove_deep(const char *path, const char *model, struct proof *p);
 
-/* What is known of the arrays that the reference's authors published, of so many ids: a few words,
-   or NULL. */
-const char *prove_published(const char *name, uint64_t tokens);
+/* What is known of an array of this name, type and size among those that the reference's authors
+   published: a few words, or NULL. */
+const char *prove_published(const char *name, const struct npy *a);
+
+/* The header of an .npy of ids, and its size; no id is read. */
+must_check int prove_header(const char *path, struct proof *p);
 
 /* An .npy of ids: header, size, every id below vocab_size (0: not known). With `line` also what
    the manifest says of it: bytes, checksums, dtype, count. */
