@@ -79,6 +79,7 @@ struct tok_block_in {
     struct worker ahead;           /* reads it in, while its frames are walked */
     bool partly, skimmed;          /* tok_reader_map or _skim; tok_reader_skim */
     uint64_t prove_from, prove_to; /* blocks to be proved then */
+    uint64_t asked;                /* bytes of the file that the disk was asked for */
     /* the block being handed out */
     struct tok_frame frame;
     uint64_t at;                       /* its offset in the file */

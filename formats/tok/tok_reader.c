@@ -29,6 +29,7 @@ int tok_grow(struct tok_bytes *b, uint64_t bytes)
 enum {
     SMALL_BYTES = 1 << 20, /* no thread for a map of less */
     ADVICE_BYTES = 128 << 10,
+    AHEAD_BYTES = 8 << 20,
 };
 
 /* why() with its place. */
@@ -214,9 +215,10 @@ static int lengths_read(struct tok_reader *r)
     uint64_t end = r->offset + tok_padded(b->frame.stored_bytes);
     if (payload_take(r, 4 * (uint64_t)b->frame.pieces))
         return -1;
-    /* The system takes no more than its own read-ahead of one request. */
-    for (uint64_t at = r->offset; at < end; at += ADVICE_BYTES)
-        posix_fadvise(b->fd, (off_t)at, ADVICE_BYTES, POSIX_FADV_WILLNEED);
+    /* Some ahead, so that the next block's lengths need not be waited for; in steps, for the system
+       takes no more of one request than its own read-ahead. */
+    for (; b->asked < end + AHEAD_BYTES && b->asked < r->file_bytes; b->asked += ADVICE_BYTES)
+        posix_fadvise(b->fd, (off_t)b->asked, ADVICE_BYTES, POSIX_FADV_WILLNEED);
     r->offset = end;
     return lseek(b->fd, (off_t)end, SEEK_SET) < 0 ? fail("%s: %s", b->path, strerror(errno)) : 0;
 }
