@@ -129,7 +129,12 @@ there_and_back() {
     to_ttt "$1" "$2" round && to_reference "$1" round --dtype="$3" && cmp "$2" "$work/back"
 }
 
-for case in linear mlp attention llama2; do
+cases=(linear mlp attention llama2)
+if [[ $bin == */asan/* ]]; then
+    unset 'cases[3]'
+    skip llama2 'the sanitizer has seen this block, and 32000 ids take it half of the time'
+fi
+for case in "${cases[@]}"; do
     theirs=$golden/$case tokenizer_name=small
     [[ $case == llama2 ]] && tokenizer_name=meta-llama/Llama-2-7b-hf
     mkdir "$work/$case"
@@ -141,11 +146,7 @@ for case in linear mlp attention llama2; do
     done
 
     check "$case-init-converted" to_ttt "$case" "$theirs/init.streaming_train_state" init
-    if ! train "$case" --resume_exp_name=init --load_part=trainstate_params --exp_name=run &&
-        grep -q 'this version runs' "$work/err"; then
-        skip "$case-run" "$(grep 'this version runs' "$work/err")"
-        continue
-    fi
+    check "$case-run" train "$case" --resume_exp_name=init --load_part=trainstate_params --exp_name=run
     ours=$work/$case/run
     check "$case-steps" steps_agree "$ours/metrics.jsonl" "$theirs/run.jsonl"
     if [[ $case != attention ]]; then
