@@ -52,8 +52,7 @@ static int load(struct loaded *l, const char *path, const char *update)
     return status;
 }
 
-/* ---- good files ---------------------------------------------------------------------------------
- */
+/* ---- good files ------------------------------------------------------------------------------ */
 
 static void test_round_trip(const char *name, const char *path, const char *update,
                             enum tensor_dtype dtype)
