@@ -43,6 +43,8 @@ refuses not-a-number 2 'expected a whole number' --total_steps=many
 refuses mesh-of-two 2 'this process is alone' --mesh_dim=2,1,1
 refuses mesh-of-words 2 'three numbers' --mesh_dim=all
 refuses palm-without-warm-up 2 'lr_warmup_steps is 0' --optimizer.type=palm --optimizer.palm_optimizer.lr_warmup_steps=0
+refuses decay-that-grows 2 'must not be negative' --optimizer.adamw_optimizer.weight_decay=-1
+refuses hours-beyond-counting 2 'expected 1 to 1000000 seconds' --comm_timeout=1e12
 refuses accumulation-that-does-not-divide 2 'does not divide' --accum_steps=3
 refuses resume-step-alone 2 'needs --resume_exp_name' --resume_step=4
 refuses uneven-seq-length 1 '32 and 48' --seq_length=40

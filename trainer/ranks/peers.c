@@ -152,6 +152,13 @@ static int come(struct peers *p, double deadline_s)
                             : "");
 }
 
+int peers_check_timeout(double timeout_s)
+{
+    if (timeout_s >= 1 && timeout_s <= 1e6)
+        return 0;
+    return fail("--comm_timeout=%g: expected 1 to 1000000 seconds", timeout_s);
+}
+
 int peers_open(struct peers *p, const struct ranks *ranks, double timeout_s)
 {
     memset(p, 0, sizeof *p);

@@ -40,6 +40,9 @@ struct peers {
     pthread_mutex_t sending;
 };
 
+/* Whether --comm_timeout can be so long. -1 with why(). */
+must_check int peers_check_timeout(double timeout_s);
+
 /* Meet the others. -1 with a sentence naming those that have not come within timeout_s. */
 must_check int peers_open(struct peers *p, const struct ranks *ranks, double timeout_s);
 

@@ -49,9 +49,7 @@ void team_speak(struct team *t)
 
 void team_shape(struct team *t, const char *mesh_dim, double timeout_s)
 {
-    if (!(timeout_s >= 1))
-        misuse("--comm_timeout=%g: expected 1 or more seconds", timeout_s);
-    if (mesh_parse(&t->mesh, mesh_dim, t->ranks.count))
+    if (peers_check_timeout(timeout_s) || mesh_parse(&t->mesh, mesh_dim, t->ranks.count))
         misuse("%s", why());
     t->mesh.rank = t->ranks.rank;
 }

@@ -21,13 +21,16 @@ static bool is_palm(const struct optim_config *o)
 
 /* ---- settings ----------------------------------------------------------------------------- */
 
-static int check_shared(const char *type, double b1, double clip)
+static int check_shared(const char *type, double b1, double clip, double decay)
 {
     if (!(b1 >= 0 && b1 < 1))
         return fail("--optimizer.%s_optimizer.b1 is %g: expected at least 0 and below 1", type, b1);
     if (!(clip > 0))
         return fail("--optimizer.%s_optimizer.clip_gradient is %g: expected more than 0", type,
                     clip);
+    if (!(decay >= 0))
+        return fail("--optimizer.%s_optimizer.weight_decay is %g: must not be negative", type,
+                    decay);
     return 0;
 }
 
@@ -42,7 +45,7 @@ static int check_adamw(const struct optim_adamw *a)
                     (long long)a->lr_decay_steps, (long long)a->lr_warmup_steps);
     if (!(a->b2 >= 0 && a->b2 < 1))
         return fail("--optimizer.adamw_optimizer.b2 is %g: expected at least 0 and below 1", a->b2);
-    return check_shared("adamw", a->b1, a->clip_gradient);
+    return check_shared("adamw", a->b1, a->clip_gradient, a->weight_decay);
 }
 
 static int check_palm(const struct optim_palm *a)
@@ -55,7 +58,7 @@ static int check_palm(const struct optim_palm *a)
                     (long long)a->lr_warmup_steps);
     if (!(a->b2 > 0))
         return fail("--optimizer.palm_optimizer.b2 is %g: expected more than 0", a->b2);
-    return check_shared("palm", a->b1, a->clip_gradient);
+    return check_shared("palm", a->b1, a->clip_gradient, a->weight_decay);
 }
 
 int optim_check(const struct optim_config *o)

@@ -4,6 +4,7 @@
 #include "device.h"
 #include "file.h"
 #include "flags.h"
+#include "peers.h"
 #include "real.h"
 #include "report.h"
 #include "sibling.h"
@@ -395,17 +396,12 @@ static void resolve(int rank, int ranks)
     short_dtype(&o.dtype);
     short_dtype(&o.float_dtype);
     within("gpus", o.gpus, 1, 1 << 20);
-    if (o.plan) {
-        ranks = (int)o.gpus;
-        if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
-            misuse("%s", why());
-        if (strstr(o.mesh_dim, "-1")) /* all are tried */
-            o.mesh = MESH_ONE;
-    } else if (mesh_parse(&o.mesh, o.mesh_dim, ranks))
+    if (mesh_parse(&o.mesh, o.mesh_dim, o.plan ? (int)o.gpus : ranks) ||
+        peers_check_timeout(o.comm_timeout_s))
         misuse("%s", why());
+    if (o.plan && strstr(o.mesh_dim, "-1")) /* all are tried */
+        o.mesh = MESH_ONE;
     o.mesh.rank = rank;
-    if (!(o.comm_timeout_s >= 1))
-        misuse("--comm_timeout=%g: expected 1 or more seconds", o.comm_timeout_s);
     join_lines(&o.model.update_model_config);
     within("seed", o.seed, 0, INT64_MAX);
     within("seq_length", o.seq_length, 1, 1 << 28);
