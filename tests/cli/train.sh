@@ -175,6 +175,10 @@ else
     bad print-config
 fi
 
+train --exp_name=printed --print_config --load_model_config="json::$work/runs/whole/config.json" --update_model_config= |
+    sed -n '/^{/,/^}/p' >"$work/out"
+check a-model-from-the-file-of-another-run cmp -s "$work/out" "$work/runs/whole/config.json"
+
 train --exp_name=printed --print_config --mesh_dim='!-1,1,1' --dtype=float32 --checkpointer.save_optimizer_state=False \
     --jax_distributed.initialize_jax_distributed=False --loader_workers=8 >"$work/out"
 check flags-of-the-reference-are-taken test $? -eq 0 -a -s "$work/out"
