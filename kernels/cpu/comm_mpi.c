@@ -1,4 +1,5 @@
 /* comm_mpi.c -- collectives over MPI, done when the call returns. */
+#include "bf16.h"
 #include "comm_mesh.h"
 #include "device.h"
 
@@ -55,12 +56,12 @@ static float widen(uint16_t x)
     return f;
 }
 
-/* To nearest, ties to even. */
 static uint16_t narrow(float f)
 {
     uint32_t bits;
+    f = bf16_rounded(f);
     memcpy(&bits, &f, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    return (uint16_t)(bits >> 16);
 }
 
 static void sum_bf16(void *from, void *to, int *count, MPI_Datatype *type)
