@@ -141,7 +141,8 @@ else
     export NVCC
     capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1)
     export NVARCH=sm_${capability//./}
-    [[ $NVARCH =~ ^sm_[0-9]+$ ]] || NVARCH='sm_80 sm_90'
+    # A GPU that the compiler does not know yet runs the PTX for older ones.
+    "$NVCC" --list-gpu-code 2>/dev/null | grep -qx "$NVARCH" || NVARCH='sm_80 sm_90'
     slug=$(tr ' /' '--' <<<"${gpu,,}")
     : "${out:=$root/docs/gpu/RESULT-$slug-$commit.md}"
 fi
