@@ -15,7 +15,7 @@ static struct {
     int32_t *ids, *target, *position;
     float *param[4];
     size_t params;
-    double *sum;
+    double *sum, *draw;
     struct ttt_params linear, dlinear, mlp, dmlp;
     struct ttt_shape shape;
     void *state;
@@ -175,6 +175,20 @@ static void mlp_d(void *a)
                    &o.shape);
 }
 
+static void pick_any(void *a)
+{
+    static const struct pick_rule rule = {.temperature = 0.8, .top_p = 1};
+    (void)a;
+    pick(o.ids, o.logits, o.draw, &rule, 1, o.vocab, o.vocab);
+}
+
+static void pick_likely(void *a)
+{
+    static const struct pick_rule rule = {.temperature = 0.8, .top_p = 0.95, .top_k = 50};
+    (void)a;
+    pick(o.ids, o.logits, o.draw, &rule, 1, o.vocab, o.vocab);
+}
+
 static void norm(void *a)
 {
     (void)a;
@@ -269,6 +283,7 @@ static void make(void)
     for (int i = 0; i < 4; i++)
         o.param[i] = bench_floats(o.params, i == 2 ? 0 : 0.02f);
     o.sum = bench_alloc(sizeof *o.sum);
+    o.draw = bench_alloc(sizeof *o.draw);
     for (int i = 0; i < 4; i++)
         o.row[i] = bench_reals((size_t)o.batch * o.width, 0.5f);
     o.position = bench_ids((size_t)o.batch, 1);
@@ -335,6 +350,10 @@ void bench_ops(void)
     line("ttt_linear_decode", linear_d, 4 * chains * (f * f + f), 4 * chains * f * f);
     ttt_mlp_decode_begin(o.state, NULL, &o.mlp, &o.shape);
     line("ttt_mlp_decode", mlp_d, 4 * chains * (8 * f * f + 5 * f), 40 * chains * f * f);
+    if (has_pick()) {
+        line("pick, temperature", pick_any, 4.0 * o.vocab, 0);
+        line("pick, top_k and top_p", pick_likely, 4.0 * o.vocab, 0);
+    }
     line("square_sum", norm, 4.0 * (double)o.params, 0);
     line("adamw_step", adam, 28.0 * (double)o.params, 0);
     bench_free_all();
