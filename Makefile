@@ -182,6 +182,7 @@ endif
 # the plain ones look beside them, so that a single rank needs no MPI.
 MPICC   ?= $(shell command -v mpicc 2>/dev/null)
 MPI      = OMPI_CC='$(CC)' MPICH_CC='$(CC)' $(MPICC)
+MPI_LINK = $(MPI) $(SANITIZE) -Wl,--as-needed
 ifeq ($(BACKEND),cpu)
 KERNELS  := $(filter-out kernels/cpu/comm_mpi.c,$(wildcard kernels/cpu/*.c)) $(wildcard kernels/*.c)
 ifeq ($(MPICC),)
@@ -240,7 +241,7 @@ BENCH := $B/bench/bench_device
 bench: $(BENCH)
 $(BENCH): $(call obj,$(wildcard tests/bench/*.c)) $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(call run,link,$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm)
 
 # libFuzzer's targets; FUZZ_S=300 runs each for so many seconds.
 FUZZ_S ?= 0
@@ -258,6 +259,9 @@ test:
 
 # ---- rules -------------------------------------------------------------------------------------
 
+# A line for what is made; V=1 shows the command.
+run = $(if $V,,@printf '  %-5s %s\n' $1 $@ &&) $2
+
 # Objects are made again when how they are made has changed.
 HOW := $(CC) $(CXX) $(CFLAGS) $(CFLAGS.kernels) $(CXXFLAGS)
 ifeq ($(BACKEND),cuda)
@@ -271,7 +275,7 @@ endif
 
 $B/obj/lib%.a:
 	@rm -f $@
-	@ar rcs $@ $^
+	$(call run,ar,ar rcs $@ $^)
 $(LIB.formats): $(call obj,$(SUPPORT.formats))
 $(LIB.tools):   $(call obj,$(SUPPORT.tools))
 $(LIB.kernels): $(call obj,$(KERNELS))
@@ -279,7 +283,7 @@ $(LIB.trainer): $(call obj,$(SUPPORT.trainer))
 
 $(TOOL_BIN): $B/bin/ttt-%: $B/obj/tools/%.c.o $(LIB.tools) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.$*) $(LIBS.tools) $(LIBS.formats) -pthread -lm
+	$(call run,link,$(LINK) $^ -o $@ $(LIBS.$*) $(LIBS.tools) $(LIBS.formats) -pthread -lm)
 
 # Nothing else needs msgpack-c.
 $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
@@ -287,49 +291,49 @@ $(CONVERT_BIN) $B/tests/test_flax: LIBS.formats += $(LIBS.convert)
 $B/bin/ttt-train $(filter %train-mpi,$(MPI_BIN)): LINK_HOW = $(WRAP)
 $(TRAINER_BIN) $(CONVERT_BIN): $B/bin/ttt-%: $B/obj/trainer/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $(LINK_HOW) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(call run,link,$(LINK) $(LINK_HOW) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm)
 
 $(MPI_BIN): $B/bin/ttt-%-mpi: $B/obj/trainer/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(MPI) $(SANITIZE) $(LINK_HOW) -Wl,--as-needed $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(call run,link,$(MPI_LINK) $(LINK_HOW) $^ -o $@ $(LIBS.$*) $(LIBS.kernels) $(LIBS.formats) -lpthread -lm)
 
 $(MPI_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $B/obj/kernels/cpu/comm_mpi.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(MPI) $(SANITIZE) -Wl,--as-needed $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(call run,link,$(MPI_LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm)
 
 $B/obj/kernels/cpu/comm_mpi.c.o: kernels/cpu/comm_mpi.c $B/obj/how
 	@mkdir -p $(@D)
-	$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(sees) -c $< -o $@
+	$(call run,cc,$(MPI) $(CFLAGS) $(CFLAGS.kernels) $(sees) -c $< -o $@)
 
 $(DEVICE_TEST_BIN) $(NCCL_TEST_BIN) $(BENCH_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm
+	$(call run,link,$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.formats) -lpthread -lm)
 
 $(HOST_TEST_BIN): $B/tests/%: $B/obj/tests/%.c.o $(LIB.trainer) $(LIB.tools) $(LIB.kernels) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.tools) $(LIBS.formats) -lpthread -lm
+	$(call run,link,$(LINK) $^ -o $@ $(LIBS.kernels) $(LIBS.tools) $(LIBS.formats) -lpthread -lm)
 
 $B/tests/fuzz_%: $B/obj/tests/fuzz/fuzz_%.c.o $(LIB.tools) $(LIB.formats)
 	@mkdir -p $(@D)
-	$(LINK) -fsanitize=fuzzer $^ -o $@ $(LIBS.tools) $(LIBS.formats) -pthread -lm
+	$(call run,link,$(LINK) -fsanitize=fuzzer $^ -o $@ $(LIBS.tools) $(LIBS.formats) -pthread -lm)
 
 $B/obj/%.c.o: %.c $B/obj/how
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CFLAGS.$(house)) $(sees) -c $< -o $@
+	$(call run,cc,$(CC) $(CFLAGS) $(CFLAGS.$(house)) $(sees) -c $< -o $@)
 
 $B/obj/%.cc.o: %.cc $B/obj/how
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -Itests/emulated -Ikernels -c $< -o $@
+	$(call run,c++,$(CXX) $(CXXFLAGS) -Itests/emulated -Ikernels -c $< -o $@)
 
 ifeq ($(BACKEND),emulated)
 # The same text, compiled by a plain C++ compiler against headers that run each thread as a fiber.
 $B/obj/%.cu.o: %.cu $B/obj/how
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -x c++ -Itests/emulated -Ikernels -Ikernels/cuda -c $< -o $@
+	$(call run,c++,$(CXX) $(CXXFLAGS) -x c++ -Itests/emulated -Ikernels -Ikernels/cuda -c $< -o $@)
 else
 $B/obj/%.cu.o: %.cu $B/obj/how
 	@mkdir -p $(@D)
-	$(NVCC) $(NVFLAGS) -Ikernels -Ikernels/cuda -c $< -o $@
+	$(call run,nvcc,$(NVCC) $(NVFLAGS) -Ikernels -Ikernels/cuda -c $< -o $@)
 endif
 
 # The version is in one object, so that a commit makes nothing else again.
@@ -391,5 +395,5 @@ help:
 	@echo 'make docs          docs/tools.md from every --help'
 	@echo 'make format        clang-format in place'
 	@echo 'make clean'
-	@echo 'CC=clang           another compiler; CI=1 for -Werror'
+	@echo 'CC=clang           another compiler; CI=1 for -Werror; V=1 shows every command'
 	@echo 'ARCH=x86-64-v3     programs to be carried to other machines; NVARCH=sm_90 for one kind of GPU'
