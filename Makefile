@@ -259,8 +259,9 @@ test:
 
 # ---- rules -------------------------------------------------------------------------------------
 
-# A line for what is made; V=1 shows the command.
-run = $(if $V,,@printf '  %-5s %s\n' $1 $@ &&) $2
+# A line for what is made, none with -s; V=1 shows the command.
+SILENT := $(findstring s,$(firstword -$(MAKEFLAGS)))
+run = $(if $V$(SILENT),,@printf '  %-5s %s\n' $1 $@ &&) $2
 
 # Objects are made again when how they are made has changed.
 HOW := $(CC) $(CXX) $(CFLAGS) $(CFLAGS.kernels) $(CXXFLAGS)
