@@ -189,19 +189,22 @@ static void test_compressions(void)
         free(e.data);
 
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
-        char name[3][40];
+        char name[4][40];
         snprintf(name[0], sizeof name[0], "%s", filters[i]);
         snprintf(name[1], sizeof name[1], "%s with something behind it", filters[i]);
         snprintf(name[2], sizeof name[2], "damaged %s", filters[i]);
+        snprintf(name[3], sizeof name[3], "%s of two frames", filters[i]);
         z = packed(big, filters[i]), s = packed(small, filters[i]), tail = joined(s, small);
+        members = joined(s, s);
         expect(name[0], z, big);
+        expect(name[3], members, twice);
         expect(name[1], tail, refused);
         if (i > 0)
             damage(name[2], s, small);
         else
             damage(name[2], (struct bytes){verse_zstd, sizeof verse_zstd},
                    (struct bytes){(uint8_t *)verse, sizeof verse - 1});
-        free(z.data), free(s.data), free(tail.data);
+        free(z.data), free(s.data), free(tail.data), free(members.data);
     }
     free(big.data), free(small.data), free(twice.data);
 }
