@@ -32,7 +32,7 @@ static __device__ inline void rows_times(const float *a, int stride, const float
         float4 sum[R];
         for (int i = 0; i < R; i++)
             sum[i] = four(0);
-        UNROLL_4
+        UNROLL_2
         for (int k = 0; k < K; k += 4) {
             const float *wk = w + k * WS + column;
             float4 w0 = load4(wk), w1 = load4(wk + WS), w2 = load4(wk + 2 * WS),
@@ -42,6 +42,8 @@ static __device__ inline void rows_times(const float *a, int stride, const float
                 sum[i] = fma4(x.w, w3, fma4(x.z, w2, fma4(x.y, w1, fma4(x.x, w0, sum[i]))));
             }
         }
+        // An index that is not known would put the sums into local memory.
+        UNROLL_4
         for (int i = 0; i < R; i++)
             if (first + i < tokens)
                 take(first + i, column, sum[i]);
@@ -63,6 +65,7 @@ static __device__ inline void rows_back(const float *a, int stride, const float 
             for (int i = 0; i < R; i++)
                 sum[i] += dot4(load4(a + min(first + i, tokens - 1) * stride + k), wk);
         }
+        UNROLL_4
         for (int i = 0; i < R; i++)
             if (first + i < tokens)
                 take(first + i, n, sum[i]);

@@ -40,7 +40,7 @@ template <int F> struct fwd_shared {
 };
 
 template <int F>
-static __global__ void __launch_bounds__(inner<F>::THREADS)
+static __global__ void __launch_bounds__(inner<F>::THREADS, 2)
     ttt_linear_fwd_chain(real *out, float *kept, float *last, const real *q, const real *k,
                          const real *v, const float *sigma, ttt_params params, ttt_shape s)
 {

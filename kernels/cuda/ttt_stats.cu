@@ -43,7 +43,7 @@ static __device__ inline float row_error(const float *x, float4 v, const float *
 
 // sums [chains][3][steps]
 template <int F>
-static __global__ void __launch_bounds__(inner<F>::THREADS)
+static __global__ void __launch_bounds__(inner<F>::THREADS, 2)
     ttt_linear_stats_chain(float *sums, const real *k, const real *v, const float *sigma,
                            ttt_params params, ttt_shape s)
 {
