@@ -90,9 +90,11 @@ seq 1 15 | while read -r _; do cat text.jsonl; done >long.jsonl
 long() { "$bin/ttt-eval" -q --device=cpu --threads=1 --batch=1 -d long linear attention -s 32,64 "$@" 2>err; }
 long --json=whole.json >/dev/null
 stopped=0
-for wait in 0.1 0.2 0.3 0.5; do
-    "$bin/ttt-eval" -q --device=cpu --threads=1 --batch=1 -d long linear attention -s 32,64 --state=state \
-        --json=parts.json >/dev/null 2>err &
+for wait in 0 0.1 0.2 0.4; do
+    : >err
+    "$bin/ttt-eval" --device=cpu --threads=1 --batch=1 -d long linear attention -s 32,64 --state=state \
+        --json=parts.json >/dev/null 2>>err &
+    until grep -q 'parameters, step' err || ! kill -0 $! 2>/dev/null; do sleep 0.02; done # it has begun
     sleep $wait
     kill -INT $! 2>/dev/null
     wait $!
