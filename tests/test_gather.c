@@ -143,7 +143,7 @@ static void refusals(const char *name)
         CHECK(gather_open(&g, &plan, paths, FILES, 0, 0, 1) == -1 && strstr(why(), "fewer doc"));
         /* One bit of an id: found by who proves the block it is in. */
         int fd = open(paths[1], O_RDWR);
-        uint8_t byte;
+        uint8_t byte = 0;
         CHECK(fd >= 0 && pread(fd, &byte, 1, 100000) == 1);
         byte ^= 1;
         CHECK(pwrite(fd, &byte, 1, 100000) == 1 && !close(fd));
