@@ -278,8 +278,8 @@ void ttt_gate_bwd(real *dh, float *dw, float *dbias, const float *dsigma, const 
      out, q, k, v [batch][seq][heads][head_dim], q and k after rope; sigma [batch][heads][seq]
      kept   ttt_linear_kept_floats, or NULL when there will be no backward
      last   [batch][heads][state], the state after the last mini-batch, or NULL
-   head_dim 16, 32, 64 or 96; mini_batch at most 64. Arrays of tokens and the decoding state begin
-   at multiples of 16 bytes. */
+   head_dim 16, 32, 64 or 96; mini_batch at most ttt_mini_batch_most(). Arrays of tokens and the
+   decoding state begin at multiples of 16 bytes. */
 void ttt_linear_fwd(real *out, float *kept, float *last, const real *q, const real *k,
                     const real *v, const float *sigma, const struct ttt_params *p,
                     const struct ttt_shape *s);
@@ -294,6 +294,9 @@ void ttt_linear_bwd(real *dq, real *dk, real *dv, float *dsigma, const struct tt
                     const real *dout, const float *dlast, const real *q, const real *k,
                     const real *v, const float *sigma, const float *kept,
                     const struct ttt_params *p, const struct ttt_shape *s);
+
+/* The most tokens of a mini-batch that this backend takes. */
+int ttt_mini_batch_most(void);
 
 /* Workspace that ttt_linear_bwd asks for: the largest of any op, so the memory plan names it. */
 size_t ttt_linear_bwd_workspace_bytes(const struct ttt_shape *s);

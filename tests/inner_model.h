@@ -7,7 +7,7 @@
 
 #include "numbers.h"
 
-enum { MAX_F = 96, MAX_K = 64, MAX_STATE = 8 * MAX_F * MAX_F + 5 * MAX_F };
+enum { MAX_F = 96, MAX_K = 200, MAX_STATE = 8 * MAX_F * MAX_F + 5 * MAX_F };
 
 /* Host arrays of one layer; sizes as in kernels.h. */
 enum { Q, K, V, SIGMA, TOKEN_IDX, SCALE, BIAS, W1, B1, W2, B2, INPUTS };

@@ -139,6 +139,8 @@ static void test_check(void)
     unfit("125m-TTT", "dict(hidden_size=-768)", 512, "hidden_size");
     unfit("125m-TTT", "dict(vocab_size=0)", 512, "vocab_size");
     unfit("125m-TTT", "dict(mini_batch_size=0)", 512, "mini_batch_size");
+    unfit("125m-TTT", "dict(mini_batch_size=4096)", 4096,
+          "mini_batch_size is 4096: expected at most");
     unfit("125m-TTT", "dict(conv_width=3)", 512, "conv_width");
     unfit("125m-TTT", "dict(resid_pdrop=0.1)", 512, "dropout");
     unfit("125m-TTT", "dict(fcm_max_ratio=0.1)", 512, "fcm");

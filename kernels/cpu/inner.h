@@ -1,8 +1,7 @@
 /* inner.h -- what the inner loop is made of besides products: pairs of tokens and the rows of a
    layer norm.
 
-   A mini-batch of up to 64 tokens is padded to rows of 16; padding rows are zero where they could
-   reach a result. */
+   A mini-batch is padded to rows of 16; padding rows are zero where they could reach a result. */
 #ifndef INNER_H
 #define INNER_H
 
@@ -10,7 +9,7 @@
 
 #include <math.h>
 
-enum { INNER_PAD = 16, INNER_TOKENS_MAX = 64 };
+enum { INNER_PAD = 16, INNER_TOKENS_MAX = 2048 };
 
 INLINE int inner_padded(int tokens)
 {
@@ -112,7 +111,7 @@ INLINE float row_gradient(float *z, float *e, float *g, const float *x, const fl
 /* The step size of each token: t_i = max(0, token_idx[i] + 1 / (i + 1)); 0 after the last. */
 INLINE void token_weights(float t[INNER_TOKENS_MAX], const float *token_idx, int tokens)
 {
-    memset(t, 0, sizeof *t * INNER_TOKENS_MAX);
+    memset(t, 0, sizeof *t * (size_t)inner_padded(tokens));
     for (int i = 0; i < tokens; i++) {
         float w = token_idx[i] + 1.0f / (float)(i + 1);
         t[i] = w < 0 ? 0 : w;

@@ -5,6 +5,11 @@
 
 #include <omp.h>
 
+int ttt_mini_batch_most(void)
+{
+    return INNER_TOKENS_MAX;
+}
+
 size_t ttt_linear_state_floats(int head_dim)
 {
     return (size_t)head_dim * head_dim + head_dim;

@@ -1,5 +1,7 @@
 /* config.c -- what a model is: its sizes and settings, under the reference's own keys. */
 #include "config.h"
+#include "device.h"
+#include "kernels.h"
 #include "pydict.h"
 #include "report.h"
 
@@ -342,8 +344,11 @@ static int check_unwanted(const struct config *c)
 
 static int check_seq(const struct config *c, int seq)
 {
-    int k = c->mini_batch_size;
-    if (check_int("mini_batch_size", k, 1, 64) ||
+    int k = c->mini_batch_size, most = ttt_mini_batch_most();
+    if (k > most)
+        return fail("mini_batch_size is %d: expected at most %d%s", k, most,
+                    strcmp(device_kind(), "cpu") ? " on a GPU; --device=cpu takes more" : "");
+    if (check_int("mini_batch_size", k, 1, most) ||
         check_int("remat_mini_batch_group_size", c->remat_mini_batch_group_size, 1, 1 << 20))
         return -1;
     if (seq % k == 0)
