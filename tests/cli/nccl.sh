@@ -86,7 +86,7 @@ check 'one rank goes on where four were' says 'step 4/4'
 many_rows=("${small[@]}" --global_batch_size=64 --total_steps=2)
 "$bin/ttt-train" "${common[@]}" "${many_rows[@]}" --exp_name=rows 2>"$work/err" || bad 'a run of many rows'
 for r in 0 1; do
-    TTT_RANK=$r TTT_RANKS=2 TTT_LOCAL_RANK=0 TTT_JOB_TOKEN="$work" EMULATED_MIB=$((44 + 4052 * (1 - r))) \
+    TTT_RANK=$r TTT_RANKS=2 TTT_LOCAL_RANK=0 TTT_JOB_TOKEN="$work" EMULATED_MIB=$((40 + 4056 * (1 - r))) \
         timeout 200 "$bin/ttt-train" "${common[@]}" "${many_rows[@]}" --mesh_dim=2,1,1 --micro_batch=auto \
         --exp_name=rows-auto 2>"$work/err.$r" &
 done
