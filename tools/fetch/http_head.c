@@ -1,7 +1,7 @@
 /* http_head.c -- what the head of an HTTP response says, line by line. */
 #include "http_head.h"
+#include "digits.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -10,23 +10,6 @@
 void http_head_clear(struct http_head *h)
 {
     *h = (struct http_head){.length = -1, .total = -1, .retry_after = -1};
-}
-
-/* Digits at *p as a number that fits int64_t; false when there are none or too many. */
-static bool number(const char **p, const char *end, uint64_t *to)
-{
-    uint64_t v = 0;
-    const char *s = *p;
-    for (; s < end && isdigit((unsigned char)*s); s++) {
-        if (v > (INT64_MAX - 9) / 10)
-            return false;
-        v = v * 10 + (uint64_t)(*s - '0');
-    }
-    if (s == *p)
-        return false;
-    *p = s;
-    *to = v;
-    return true;
 }
 
 static void content_range(struct http_head *h, const char *p, const char *end)
@@ -39,13 +22,13 @@ static void content_range(struct http_head *h, const char *p, const char *end)
     p += 6;
     bool span = p < end && *p != '*';
     if (span) {
-        if (!number(&p, end, &from) || p == end || *p++ != '-' || !number(&p, end, &last))
+        if (!digits_read(&p, end, &from) || p == end || *p++ != '-' || !digits_read(&p, end, &last))
             return;
     } else
         p++;
     if (p >= end || *p++ != '/')
         return;
-    bool known = number(&p, end, &total);
+    bool known = digits_read(&p, end, &total);
     if (!known && p < end && *p == '*')
         p++;
     if (p != end || (span && (last < from || (known && last >= total))))
@@ -61,7 +44,7 @@ static void retry_after(struct http_head *h, const char *p, const char *end, int
     char text[64];
     uint64_t s;
     struct tm when = {0};
-    if (number(&p, end, &s) && p == end) {
+    if (digits_read(&p, end, &s) && p == end) {
         h->retry_after = (double)s;
         return;
     }
@@ -119,7 +102,7 @@ static void status_line(struct http_head *h, const char *p, const char *end)
         p++;
     while (p < end && *p == ' ')
         p++;
-    if (number(&p, end, &status) && status < 1000)
+    if (digits_read(&p, end, &status) && status < 1000)
         h->status = (int)status;
 }
 
@@ -142,7 +125,7 @@ void http_head_line(struct http_head *h, const char *line, size_t bytes, int64_t
     uint64_t n;
 #define IS(text) (name == sizeof(text) - 1 && !strncasecmp(line, text, name))
     if (IS("Content-Length"))
-        h->length = number(&p, end, &n) && p == end ? (int64_t)n : -1;
+        h->length = digits_read(&p, end, &n) && p == end ? (int64_t)n : -1;
     else if (IS("Content-Range"))
         content_range(h, p, end);
     else if (IS("Retry-After"))

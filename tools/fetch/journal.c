@@ -1,6 +1,7 @@
 /* journal.c -- which ranges of an object are on disk already, in a file beside the part. */
 #include "journal.h"
 #include "checksum.h"
+#include "digits.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -64,18 +65,11 @@ static char *percent_decode(const char **p, const char *end)
     return to;
 }
 
+/* A number and the blank behind it, or the end. */
 static bool number(const char **p, const char *end, uint64_t *to)
 {
-    uint64_t v = 0;
-    const char *s = *p;
-    for (; s < end && isdigit((unsigned char)*s); s++) {
-        if (v > (INT64_MAX - 9) / 10)
-            return false;
-        v = v * 10 + (uint64_t)(*s - '0');
-    }
-    bool good = s > *p && (s == end || *s == ' ');
-    *to = v;
-    *p = s < end ? s + 1 : s;
+    bool good = digits_read(p, end, to) && (*p == end || **p == ' ');
+    *p += *p < end;
     return good;
 }
 
