@@ -92,7 +92,7 @@ int recall_open(struct recall *r, const char *const *paths, size_t files, size_t
 /* A piece that is to be read, and where in the stretch it belongs. */
 struct entry {
     uint64_t at;
-    uint32_t file, bytes, to, zero;
+    uint32_t file, bytes, to;
 };
 
 static int by_place(const void *a, const void *b)
@@ -127,7 +127,7 @@ static int fill(void *self)
     for (; r->more; r->more = r->next(r->self, &r->piece)) {
         if (used + r->piece.bytes + SORT_COPIES * sizeof *table * (n + 1) > r->room)
             break;
-        *--table = (struct entry){r->piece.at, r->piece.file, r->piece.bytes, (uint32_t)used, 0};
+        *--table = (struct entry){r->piece.at, r->piece.file, r->piece.bytes, (uint32_t)used};
         used += r->piece.bytes;
         n++;
     }
