@@ -1,5 +1,6 @@
 /* gather.c -- documents of .tok files in another order, straight from the files. */
 #include "gather.h"
+#include "grow.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -81,14 +82,8 @@ static size_t recall_room(const struct gather *g, int share)
 /* A piece that is not its document's first. */
 static int rest_add(struct gather *g, struct gather_piece piece)
 {
-    if (g->rest_count == g->rest_room) {
-        size_t room = g->rest_room ? 2 * g->rest_room : 256;
-        struct gather_piece *grown = realloc(g->rest, room * sizeof *grown);
-        if (!grown)
-            return fail("no memory for %zu parts of documents", room);
-        g->rest = grown;
-        g->rest_room = room;
-    }
+    if (grow(&g->rest, g->rest_count, &g->rest_room, sizeof *g->rest, 256, "parts of documents"))
+        return -1;
     g->rest[g->rest_count++] = piece;
     return 0;
 }

@@ -1,5 +1,6 @@
 /* reorder.c -- documents taken in one order and handed out in another, in bounded memory. */
 #include "reorder.h"
+#include "grow.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -47,14 +48,8 @@ static uint64_t record_bytes(const struct reorder *o, const uint8_t *record)
 
 static int part_add(struct reorder_parts *p, struct reorder_part part)
 {
-    if (p->count == p->room) {
-        size_t room = p->room ? 2 * p->room : 64;
-        struct reorder_part *grown = realloc(p->list, room * sizeof *grown);
-        if (!grown)
-            return fail("no memory for a table of %zu parts", room);
-        p->list = grown;
-        p->room = room;
-    }
+    if (grow(&p->list, p->count, &p->room, sizeof *p->list, 64, "parts"))
+        return -1;
     p->list[p->count++] = part;
     return 0;
 }
@@ -263,15 +258,9 @@ static int bucket_put(struct reorder *o, uint64_t place, const uint8_t *record, 
 
 static int large_begin(struct reorder *o)
 {
-    if (o->large_count == o->large_room) {
-        size_t room = o->large_room ? 2 * o->large_room : 16;
-        struct reorder_large *grown = realloc(o->larges, room * sizeof *grown);
-        if (!grown)
-            return fail("no memory for a table of %zu large documents", room);
-        o->larges = grown;
-        o->large_room = room;
-    }
-    if (scratch(o, &o->large_file))
+    if (grow(&o->larges, o->large_count, &o->large_room, sizeof *o->larges, 16,
+             "large documents") ||
+        scratch(o, &o->large_file))
         return -1;
     o->larges[o->large_count++] =
         (struct reorder_large){o->documents, o->doc_place, o->large_file.bytes, 0};

@@ -1,5 +1,6 @@
 /* bestfit.c -- documents into rows of one length, each whole where it can be. */
 #include "bestfit.h"
+#include "grow.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -152,14 +153,8 @@ static int window_write(struct bestfit *b)
 
 static int piece_add(struct bestfit *b)
 {
-    if (b->count == b->piece_room) {
-        size_t room = b->piece_room ? 2 * b->piece_room : 4096;
-        struct bestfit_piece *grown = realloc(b->pieces, room * sizeof *grown);
-        if (!grown)
-            return fail("no memory for %zu documents", room);
-        b->pieces = grown;
-        b->piece_room = room;
-    }
+    if (grow(&b->pieces, b->count, &b->piece_room, sizeof *b->pieces, 4096, "documents"))
+        return -1;
     b->pieces[b->count++] = (struct bestfit_piece){b->used, 0, 0};
     return 0;
 }

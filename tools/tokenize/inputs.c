@@ -1,5 +1,6 @@
 /* inputs.c -- the list of inputs that the operands mean. */
 #include "inputs.h"
+#include "grow.h"
 
 #include "input.h"
 
@@ -67,13 +68,8 @@ struct found {
 
 static int keep(struct found *f, const char *path)
 {
-    if (f->count == f->room) {
-        f->room = f->room ? 2 * f->room : 64;
-        char **more = realloc(f->paths, sizeof *more * f->room);
-        if (!more)
-            return fail("out of memory for a list of %zu inputs", f->room);
-        f->paths = more;
-    }
+    if (grow(&f->paths, f->count, &f->room, sizeof *f->paths, 64, "inputs"))
+        return -1;
     f->paths[f->count] = strdup(path);
     return f->paths[f->count++] ? 0 : fail("out of memory");
 }
