@@ -230,7 +230,7 @@ refuse "--jobs while another writes" 1 'another ttt-pack' flock "ls/${path#d/}/.
 for round in 1 2 3 4 5 6; do
     rm -rf v
     for i in 0 1 2; do
-        (ttt-pack -q -o v --tokenizer-name small --val-ratio 0.1 --shard $i/3 blocks.tok >/dev/null 2>&1) &
+        (exec ttt-pack -q -o v --tokenizer-name small --val-ratio 0.1 --shard $i/3 blocks.tok >/dev/null 2>&1) &
         job=$!
         sleep 0.0$((RANDOM % 4))
         kill -9 $job 2>/dev/null
@@ -240,7 +240,7 @@ for round in 1 2 3 4 5 6; do
     [[ $round -eq 1 ]] && ttt-pack -q -o quiet --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null
     diff -r v quiet >/dev/null || break
     rm -rf c2
-    (ttt-pack -q -o c2 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>&1) &
+    (exec ttt-pack -q -o c2 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>&1) &
     job=$!
     sleep 0.0$((RANDOM % 4))
     kill -9 $job 2>/dev/null
@@ -254,7 +254,7 @@ for round in 1 2 3 4 5 6; do
     kill -9 $job 2>/dev/null
     wait $job 2>/dev/null
     # Its processes end with it, but not in the same moment.
-    for _ in $(seq 40); do ttt-pack -q -j 2 -o c3 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>err.txt && break; sleep 0.05; done
+    for _ in $(seq 200); do ttt-pack -q -j 2 -o c3 --tokenizer-name small --val-ratio 0.1 blocks.tok >/dev/null 2>err.txt && break; sleep 0.05; done
     diff -r c3 quiet >/dev/null || break
 done
 expect "killed and begun again, six times: the same bytes" test "$round" -eq 6
